@@ -1,0 +1,439 @@
+#!/usr/bin/env python3
+"""Send PowerSchool's class sections to Clever: read them, write Sections.csv, upload it.
+
+environment variables:
+  POWERSCHOOL_READ_USER, POWERSCHOOL_DB_PASSWORD, POWERSCHOOL_PROD_DB (host:1521/service)
+  CLEVER_SFTP_USERNAME, CLEVER_SFTP_PASSWORD, CLEVER_SFTP_ADDRESS (sftp.clever.com)
+files beside this script:
+  known_hosts            Clever's host key: the password goes to no other server
+  Sections.csv           what the last run read from PowerSchool
+  Sections.uploaded.csv  what Clever has: a copy of the last upload
+  clever_sections.log    what every run did
+exit status:
+  0  all is well, or it is summer: no school is in session, so nothing is uploaded
+  1  the run failed: the last line says why
+  2  an option or a variable is missing or wrong
+  130, 143  interrupted by Ctrl-C or SIGTERM
+"""
+
+import argparse
+import csv
+import fcntl
+import logging.handlers
+import os
+import re
+import signal
+import sys
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import date, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+from urllib.parse import urlsplit
+
+try:
+    import oracledb
+    import paramiko
+
+    paramiko.DSSKey = None  # pysftp imports it, for keys not used here; paramiko 4.0 dropped it
+    import pysftp
+except ImportError as error:
+    sys.exit(f"ERROR {error}: run python3 -m pip install -r requirements.txt")
+
+# --- Settings: what a district changes --------------------------------------------------------
+
+OUTPUT_FILE_NAME = "Sections.csv"  # here and in Clever; only if Clever asks for another name
+VALID_SUBJECTS = [  # as Clever spells them; when Clever changes them
+    "English/language arts", "Math", "Science", "Social studies", "Language",
+    "Homeroom/advisory", "Interventions/online learning", "Technology and engineering",
+    "PE and health", "Arts and music", "other",
+]  # fmt: skip
+SUBJECT_MAP = {  # credit type in PowerSchool: subject in Clever; add your own credit types
+    "Eng": "English/language arts", "Mat": "Math", "Sci": "Science",
+    "Gls": "Social studies", "Gov": "Social studies", "Uhi": "Social studies",
+    "Social Studies": "Social studies", "Socialstudies": "Social studies",
+    "Pe": "PE and health", "Hlt": "PE and health",
+}  # fmt: skip
+STRIP_TRACK_INFO = True  # 3(A) becomes 3; False if people need to see the track
+PRESCHOOL_GRADE = "Preschool"  # for grades below 0; if yours are not all preschool
+ZERO_GRADE = ""  # for grade 0; "Kindergarten" if nobody leaves a grade at 0 by oversight
+HIGH_SCHOOL_IDS: set[int] = set()  # {300, 310}: teach 10 to 12 though high_grade does not say so
+MAX_STAFF = 10  # staff columns of a section; when Clever takes more
+TEACHER_ID_COLUMN = "users_dcid"  # Teacher_id of your teachers file; for some "teachernumber"
+TERM_START_OFFSET_DAYS = 0  # to send a school year this many days before it starts
+IGNORE_ZERO_ENROLLMENT_SECTIONS = False  # True to leave out sections without students
+IGNORE_TEACHERS_WITHOUT_EMAILS = False  # True if your placeholder staff have no e-mail address
+IGNORE_SECTIONS_WITH_NO_TEACHERS = False  # True to spare Clever the rows that it refuses
+MAX_REMOVED = 0.25  # share of the current sections that may vanish; less if yours are stable
+CONNECT_TIMEOUT_SECONDS = 20  # to log in to a server, or for a stalled upload; on a slow line
+QUERY_TIMEOUT_SECONDS = 300  # for the database to answer; if yours is slow at night
+CONNECT_ATTEMPTS = 3  # to connect or upload; more if your line is often down
+RETRY_DELAY_SECONDS = 10  # between two attempts; more if your line is down for longer
+
+# --- What follows from them -------------------------------------------------------------------
+
+HERE = Path(__file__).resolve().parent
+OUTPUT = HERE / OUTPUT_FILE_NAME
+TEMPORARY = HERE / f"{OUTPUT_FILE_NAME}.tmp"
+UPLOADED = OUTPUT.with_suffix(".uploaded.csv")
+KNOWN_HOSTS = HERE / "known_hosts"
+DATABASE = ["POWERSCHOOL_READ_USER", "POWERSCHOOL_DB_PASSWORD", "POWERSCHOOL_PROD_DB"]
+CLEVER = ["CLEVER_SFTP_USERNAME", "CLEVER_SFTP_PASSWORD", "CLEVER_SFTP_ADDRESS"]
+SUBJECTS = {known.casefold(): name for known, name in SUBJECT_MAP.items()}
+SUBJECTS |= {name.casefold(): name for name in VALID_SUBJECTS}
+COLUMNS = ["School_id", "Section_id", "Teacher_id"]
+COLUMNS += [f"Teacher_{number}_id" for number in range(2, MAX_STAFF + 1)]
+COLUMNS += "Course_name Course_number Section_number Period Subject Grade".split()
+COLUMNS += "Term_start Term_end Term_name".split()
+
+SCHOOLS_SQL = """
+    SELECT school_number, name, high_grade FROM schools
+    WHERE COALESCE(state_excludefromreporting, 0) = 0 ORDER BY school_number"""
+TERMS_SQL = """
+    SELECT id, abbreviation, firstday, lastday, isyearrec FROM terms
+    WHERE schoolid = :school AND yearid = (
+        SELECT MAX(yearid) FROM terms WHERE schoolid = :school AND isyearrec = 1
+        AND firstday < :starts_before AND lastday >= :today)
+    ORDER BY id"""
+ANY = "1 = 1"
+HAS_EMAIL = "t.email_addr IS NOT NULL" if IGNORE_TEACHERS_WITHOUT_EMAILS else ANY
+HAS_STUDENTS = "EXISTS (SELECT 1 FROM cc WHERE cc.sectionid = s.id AND cc.termid = s.termid)"
+SECTIONS_SQL = f"""
+    SELECT s.id, s.course_number, s.section_number, s.expression, s.grade_level,
+        c.course_number, c.course_name, c.credittype, t.{TEACHER_ID_COLUMN}
+    FROM sections s
+    LEFT JOIN courses c ON c.course_number = s.course_number
+    LEFT JOIN sectionteacher st ON st.sectionid = s.id
+    LEFT JOIN teachers t ON t.id = st.teacherid AND {HAS_EMAIL}
+    WHERE s.schoolid = :school AND s.termid = :term
+    AND {HAS_STUDENTS if IGNORE_ZERO_ENROLLMENT_SECTIONS else ANY}
+    ORDER BY s.id, st.roleid, st.id"""
+
+log = logging.getLogger("clever_sections")
+
+
+class Failure(Exception):
+    """Why the run ends here: what failed, its cause in the library's words, what to do."""
+
+
+def stop(number: int, _: object) -> None:
+    """Handle SIGALRM, a time limit, or SIGINT and SIGTERM, which end the run within 5 seconds."""
+    if number == signal.SIGALRM:
+        signal.alarm(CONNECT_TIMEOUT_SECONDS)  # for tidying up, which may get no answer either
+        raise TimeoutError("no answer in time")
+    signal.signal(signal.SIGALRM, lambda *_: (TEMPORARY.unlink(True), os._exit(128 + number)))
+    signal.alarm(5)
+    raise KeyboardInterrupt(128 + number)
+
+
+def cause(error: BaseException) -> str:
+    """What a library says of its error: on one line, and without the passwords."""
+    if isinstance(error, pysftp.ConnectionException) and error.__context__:
+        error = error.__context__  # pysftp's own error has no words
+    words = clean(error).rstrip(".") or type(error).__name__
+    for secret in filter(None, map(os.environ.get, (DATABASE[1], CLEVER[1]))):
+        words = words.replace(secret, "*****")
+    return words
+
+
+@contextmanager
+def step(doing: str, advice: str, seconds: int = 0) -> Iterator[None]:
+    """Turn an error in the block into a Failure; so many seconds are the most it may take."""
+    signal.alarm(seconds)
+    try:
+        yield
+    except Exception as error:
+        raise Failure(f"{doing}: {cause(error)}. {advice}") from error
+    finally:
+        signal.alarm(0)
+
+
+def clean(value: object) -> str:
+    """Any value as text on one line, each run of white space a single space; "" for None."""
+    return "" if value is None else " ".join(str(value).split())
+
+
+def period(expression: str | None) -> str:
+    """The Period for an expression: with STRIP_TRACK_INFO, "1(A),3(B)" gives "1 3"."""
+    if STRIP_TRACK_INFO and expression:
+        expression = re.sub(r"\([^)]*\)*|,", " ", expression)
+    return clean(expression)
+
+
+def grade(level: int | None, highest: int) -> str:
+    """The Grade for a grade_level, such as 345, which stands for grades 3 to 5 and gives "3-5", in
+    a school whose last grade is `highest`; "" if it cannot be read."""
+    if level is None:
+        return ""
+    if level <= 0:
+        return PRESCHOOL_GRADE if level < 0 else ZERO_GRADE
+    if level <= 9 or level <= min(highest, 12):
+        return str(level)
+    # Each grade at most once and in order, so that what matches is strictly ascending.
+    match = re.fullmatch("".join(f"({number})?" for number in range(1, 13)), str(level))
+    grades = [part for part in match.groups() if part] if match else []
+    return f"{grades[0]}-{grades[-1]}" if len(grades) > 1 else ""
+
+
+def subject(credit_type: str | None) -> str:
+    """The Subject for a course's credit type; "" if there is none, and Clever guesses."""
+    return SUBJECTS.get(clean(credit_type).casefold(), "")
+
+
+def connect_to_powerschool() -> oracledb.Connection:
+    """Log in to the database. Raises Failure."""
+    user, password, dsn = map(os.environ.get, DATABASE)
+    retries = {"retry_count": CONNECT_ATTEMPTS - 1, "retry_delay": RETRY_DELAY_SECONDS}
+    retries["tcp_connect_timeout"] = CONNECT_TIMEOUT_SECONDS
+    # The driver bounds and repeats only the start of a log-in; this limit is for all of it.
+    limit = CONNECT_ATTEMPTS * (CONNECT_TIMEOUT_SECONDS + RETRY_DELAY_SECONDS)
+    with step("connecting to PowerSchool", "Check the POWERSCHOOL_ variables", limit):
+        connection = oracledb.connect(user=user, password=password, dsn=dsn, **retries)
+    connection.call_timeout = QUERY_TIMEOUT_SECONDS * 1000
+    return connection
+
+
+def query(connection: oracledb.Connection, what: str, sql: str, **binds: object) -> Iterator[tuple]:
+    """The rows of a query as they arrive. Raises a Failure that says `what` was being read."""
+    with step(f"reading the {what}", "Run the job again"), connection.cursor() as cursor:
+        cursor.prefetchrows = cursor.arraysize = 5000  # rows that come in one round trip
+        yield from cursor.execute(sql, binds)
+
+
+def section_row(school: int, highest: int, rows: list[tuple], remarks: dict) -> list[str]:
+    """A section as a row from School_id to Grade, empty to leave it out; `rows` are its rows of
+    SECTIONS_SQL, one for each of its staff. What deserves a hand goes into `remarks`."""
+    section, number, section_number, expression, level, course, name, credit, *_ = rows[0]
+    label = f"{school} {clean(number)}.{clean(section_number)}"
+    staff = list(dict.fromkeys(clean(teacher) for *_, teacher in rows if clean(teacher)))
+    if not staff and IGNORE_SECTIONS_WITH_NO_TEACHERS:
+        return []
+    if not staff:
+        remarks["no staff, Clever refuses it"].append(label)
+    if len(staff) > MAX_STAFF:
+        log.error("more than %d staff: section %s, %s %s", MAX_STAFF, section, label, clean(name))
+    if course is None:
+        remarks["no such course in PowerSchool"].append(label)
+    if clean(credit) and not subject(credit):
+        remarks[f"no subject for credit type {clean(credit)}"].append(label)
+    if level and not grade(level, highest):
+        remarks[f"grade {level} cannot be read"].append(label)
+    values = [clean(name), clean(number), clean(section_number)]
+    values += [period(expression), subject(credit), grade(level, highest)]
+    return [str(school), str(section), *(staff + [""] * MAX_STAFF)[:MAX_STAFF], *values]
+
+
+def read_sections(connection: oracledb.Connection, today: date, totals: Counter) -> Iterator[list]:
+    """Walk the schools, the terms of their current year and the sections of each term, as rows for
+    COLUMNS. Counts the sections of each school in session in `totals`. Raises Failure."""
+    midnight = datetime(today.year, today.month, today.day)
+    before = midnight + timedelta(days=TERM_START_OFFSET_DAYS + 1)
+    remarks, closed = defaultdict(list), []
+    for school, school_name, high_grade in query(connection, "schools", SCHOOLS_SQL):
+        binds = {"school": school, "today": midnight, "starts_before": before}
+        terms = list(query(connection, f"terms of school {school}", TERMS_SQL, **binds))
+        if not terms:
+            closed.append(f"{school} {clean(school_name)}")
+            continue
+        totals[school] = 0
+        highest = 12 if school in HIGH_SCHOOL_IDS else high_grade or 0
+        year = next(clean(name) for _, name, *_, is_year in terms if is_year == 1)
+        for term, name, *days, is_year in terms:
+            term_columns = [f"{day:%m/%d/%Y}" if day else "" for day in days]
+            term_columns.append(clean(f"{'Year' if is_year == 1 else name or ''} {year}"))
+            what = f"sections of school {school}, term {term}"
+            rows = query(connection, what, SECTIONS_SQL, school=school, term=term)
+            for _, section in groupby(rows, key=lambda row: row[0]):
+                if row := section_row(school, highest, list(section), remarks):
+                    totals[school] += 1
+                    yield row + term_columns
+        counts = f"terms {len(terms)}, sections {totals[school]:,}"
+        log.info("%s %s: year %s, %s", school, clean(school_name), year, counts)
+    if closed:
+        log.warning("no current school year: %s", ", ".join(closed))
+    if not totals.total() and (totals or not closed):
+        what = "section" if totals else "school"
+        raise Failure(f"PowerSchool shows no {what} at all. Check the rights of the account")
+    for what, labels in sorted(remarks.items()):
+        sections = "1 section" if len(labels) == 1 else f"{len(labels):,} sections"
+        more = ", ..." if len(labels) > 3 else ""
+        log.info("%s: %s (%s%s)", what, sections, ", ".join(labels[:3]), more)
+
+
+def write_sections(today: date) -> Counter:
+    """Write Sections.csv, if a school is in session: how many sections each has. Raises Failure."""
+    totals = Counter()
+    try:
+        with open(TEMPORARY, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(COLUMNS)
+            with connect_to_powerschool() as connection:
+                writer.writerows(read_sections(connection, today, totals))
+        if totals:
+            TEMPORARY.replace(OUTPUT)
+    except OSError as error:
+        raise Failure(f"writing {OUTPUT.name}: {cause(error)}. Check the disk") from error
+    finally:
+        TEMPORARY.unlink(missing_ok=True)
+    return totals
+
+
+def sections_in(path: Path) -> Iterator[tuple[str, str, date, str, int]]:
+    """The sections in a file: id, school, last day, name, and a hash of all columns. Raises
+    ValueError or IndexError if it is no sections file."""
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = csv.reader(file)
+        if next(rows, None) != COLUMNS:
+            raise ValueError("its columns are not those of this script")
+        for row in rows:
+            end = datetime.strptime(row[len(COLUMNS) - 2], "%m/%d/%Y").date()
+            name = f"school {row[0]}, {row[-9]}, period {row[-6]}, id {row[1]}"
+            yield row[1], row[0], end, name, hash(tuple(row))
+
+
+def compare(today: date, force: bool) -> str:
+    """What an upload changes in Clever, such as "+12, -3, 41 changed". Raises Failure if more than
+    MAX_REMOVED of the sections in terms that go on would vanish, unless `force` is given."""
+    new = {section: content for section, *_, content in sections_in(OUTPUT)}
+    removed, vanishing, current, changed = [], Counter(), 0, 0
+    try:
+        for section, school, end, name, content in sections_in(UPLOADED):
+            current += end >= today
+            if section not in new:
+                removed.append(name)
+                vanishing[f"school {school}"] += end >= today
+            elif new.pop(section) != content:
+                changed += 1
+    except FileNotFoundError:
+        return "first upload"
+    except (OSError, ValueError, IndexError, csv.Error) as error:
+        log.warning("%s is broken, so nothing is compared: %s", UPLOADED.name, cause(error))
+        return "not compared"
+    added = [name for section, *_, name, _ in sections_in(OUTPUT) if section in new]
+    for what, names in (("added", added), ("removed", removed)):
+        more = [f"and {len(names) - 20:,} more"] if len(names) > 20 else []
+        for name in names[:20] + more:
+            log.debug("%s: %s", what, name)
+    gone, schools = vanishing.total(), ", ".join(sorted(vanishing))
+    if gone > MAX_REMOVED * current and not force:
+        advice = f"Look at {OUTPUT.name}; if it is right, run once with --force"
+        raise Failure(
+            f"{gone:,} of {current:,} current sections would vanish ({schools}). {advice}"
+        )
+    return f"+{len(added):,}, -{len(removed):,}, {changed:,} changed"
+
+
+def send(connection: pysftp.Connection) -> None:
+    """Put Sections.csv in the place of Clever's, which stays until the new one has arrived whole.
+    Raises what pysftp and paramiko raise."""
+    more_time = {"callback": lambda *_: signal.alarm(CONNECT_TIMEOUT_SECONDS)}
+    try:
+        connection.put(OUTPUT, TEMPORARY.name, **more_time)  # compares the sizes, too
+        try:
+            connection.sftp_client.posix_rename(TEMPORARY.name, OUTPUT.name)
+        except OSError as error:
+            connection.remove(TEMPORARY.name)  # fails if it is the connection that failed
+            log.warning("Clever refuses to rename, so it is written directly: %s", cause(error))
+            connection.put(OUTPUT, OUTPUT.name, **more_time)
+    except BaseException:
+        with suppress(Exception):  # nothing is there to remove, or the connection has failed
+            connection.remove(TEMPORARY.name)
+        raise
+
+
+def upload() -> None:
+    """Upload Sections.csv to Clever. Raises Failure."""
+    user, password, address = map(os.environ.get, CLEVER)
+    advice = "Fetch and verify Clever's host key as the README says"
+    with step("CLEVER_SFTP_ADDRESS", "It is sftp.clever.com, or host:port"):
+        url = urlsplit(address if "://" in address else f"//{address}")
+        host, port = url.hostname or "", url.port or 22
+    with step("reading known_hosts", advice):
+        KNOWN_HOSTS.open().close()  # pysftp only warns if it cannot
+        options = pysftp.CnOpts(knownhosts=KNOWN_HOSTS)
+    keys = options.hostkeys.lookup(f"[{host}]:{port}") or options.hostkeys.lookup(host)
+    if not keys:
+        raise Failure(f"known_hosts has no key of {host}. {advice}")
+    options.get_hostkey = lambda _: next(iter(keys.values()))  # pysftp knows no [host]:port
+    for attempt in range(1, CONNECT_ATTEMPTS + 1):
+        signal.alarm(CONNECT_TIMEOUT_SECONDS)
+        try:
+            with pysftp.Connection(host, user, None, password, port, cnopts=options) as connection:
+                return send(connection)
+        except Exception as error:
+            words = cause(error)
+            refused = isinstance(error, paramiko.AuthenticationException) and "EOF" not in words
+            if "host key" in words or refused or attempt == CONNECT_ATTEMPTS:
+                hint = advice if "host key" in words else "Check the CLEVER_ variables"
+                raise Failure(f"uploading to {host}: {words}. {hint}") from error
+            log.info("attempt %d to upload failed: %s", attempt, words)
+        finally:
+            signal.alarm(0)
+        time.sleep(RETRY_DELAY_SECONDS)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Do what the command line asks for. Returns the exit status. Raises Failure."""
+    started = time.monotonic()
+    screen = logging.StreamHandler()
+    screen.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    screen.setLevel("DEBUG" if options.verbose else "INFO" if sys.stderr.isatty() else "WARNING")
+    with step("opening the log", "Check the rights of the folder and the file"):
+        path = HERE / "clever_sections.log"
+        file = logging.handlers.RotatingFileHandler(path, maxBytes=1_000_000, backupCount=9)
+    form = "%(asctime).19s %(levelname)s %(message)s"
+    logging.basicConfig(level="DEBUG", format=form, handlers=[screen, file])
+    needed = DATABASE if options.dry_run else DATABASE + CLEVER
+    missing = [name for name in needed if not os.environ.get(name)]
+    if missing:
+        log.error("missing or empty variables: %s", ", ".join(missing))
+        return 2
+    with step("another run is at work", "Wait for its end"):
+        lock = open(__file__)  # the system lets go of it, however this run ends
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    totals = write_sections(options.date)
+    if not totals:
+        log.warning("no school is in session: nothing written, nothing uploaded")
+        return 0
+    changes = compare(options.date, options.force)
+    if not options.dry_run:
+        upload()
+        with step(f"uploaded, but not copied to {UPLOADED.name}", "Check the disk's space"):
+            TEMPORARY.write_bytes(OUTPUT.read_bytes())
+            TEMPORARY.replace(UPLOADED)
+    done = "dry run, not uploaded" if options.dry_run else "uploaded"
+    summary = f"{totals.total():,} sections in {len(totals)} schools ({changes}), {done}"
+    log.info("%s, %.1f s", summary, time.monotonic() - started)
+    return 0
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the job for a command line and return the exit status."""
+    form = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
+    flag = parser.add_argument
+    flag("--dry-run", action="store_true", help="upload nothing; needs no CLEVER_ variable")
+    flag("--force", action="store_true", help="upload even if many sections vanish from Clever")
+    flag("--date", type=date.fromisoformat, default=date.today(), help="run as if on this day")
+    flag("-v", "--verbose", action="store_true", help="show progress and all changes")
+    options = parser.parse_args(argv)
+    for number in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    logging.getLogger("paramiko").setLevel("CRITICAL")  # what it logs it raises, too
+    logging.raiseExceptions = False  # a disk too full for the log is too full for Sections.csv
+    try:
+        return run(options)
+    except Failure as failure:
+        log.error("%s", failure)
+    except KeyboardInterrupt as interruption:
+        log.error("interrupted: Clever has the old file or the whole new one")
+        return interruption.args[0]
+    except Exception as error:
+        log.error("a fault of this script: %s %s", type(error).__name__, cause(error))
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,202 @@
+"""Districts as SQLite databases with PowerSchool's tables, for the stand-in to serve."""
+
+import sqlite3
+from collections.abc import Iterable
+from pathlib import Path
+
+TABLES = {
+    "schools": "id NUMBER, school_number NUMBER, name VARCHAR2, low_grade NUMBER,"
+    " high_grade NUMBER, state_excludefromreporting NUMBER",
+    "terms": "id NUMBER, schoolid NUMBER, yearid NUMBER, name VARCHAR2, abbreviation VARCHAR2,"
+    " firstday DATE, lastday DATE, isyearrec NUMBER, portion NUMBER",
+    "sections": "id NUMBER, schoolid NUMBER, termid NUMBER, course_number VARCHAR2,"
+    " section_number VARCHAR2, expression VARCHAR2, grade_level NUMBER, teacher NUMBER",
+    "courses": "course_number VARCHAR2, course_name VARCHAR2, credittype VARCHAR2",
+    "sectionteacher": "id NUMBER, sectionid NUMBER, teacherid NUMBER, roleid NUMBER,"
+    " start_date DATE, end_date DATE",
+    "teachers": "id NUMBER, users_dcid NUMBER, teachernumber VARCHAR2, email_addr VARCHAR2,"
+    " first_name VARCHAR2, last_name VARCHAR2",
+    "cc": "id NUMBER, studentid NUMBER, sectionid NUMBER, termid NUMBER, schoolid NUMBER",
+}
+INDEXES = ("sections(schoolid, termid)", "sectionteacher(sectionid)", "cc(sectionid)")
+LEAD, CO_TEACHER, AIDE = 41, 42, 43  # roleid
+
+Row = tuple[object, ...]
+
+
+def create(path: Path, tables: dict[str, Iterable[Row]]) -> Path:
+    """Make a database at `path` of the rows of each table, in the order of TABLES' columns."""
+    sqlite = sqlite3.connect(path)
+    for name, columns in TABLES.items():
+        sqlite.execute(f"CREATE TABLE {name} ({columns})")
+        places = ", ".join("?" * len(columns.split(",")))
+        sqlite.executemany(f"INSERT INTO {name} VALUES ({places})", tables.get(name, []))
+    for number, columns in enumerate(INDEXES):
+        sqlite.execute(f"CREATE INDEX index_{number} ON {columns}")
+    sqlite.execute("CREATE INDEX teachers_id ON teachers(id)")
+    sqlite.execute("CREATE INDEX courses_number ON courses(course_number)")
+    sqlite.commit()
+    sqlite.close()
+    return path
+
+
+def sample(path: Path) -> Path:
+    """The sample district, on 2026-11-24: what it must give is in sample.csv, written by hand."""
+    sections, sectionteacher, cc = [], [], []
+    for school, term, number, course, section, expression, grade, students, staff in SECTIONS:
+        sections.append((number, school, term, course, section, expression, grade, None))
+        for place, (teacher, role) in enumerate(staff):
+            # Later rows get lower ids, so that only the right order brings the lead teacher first.
+            sectionteacher.append((number * 100 - place, number, teacher, role, None, None))
+        cc += [(len(cc), student, number, term, school) for student in range(students)]
+        cc.append((9999, 1, -number, term, school))  # a student who has dropped the section
+    return create(
+        path,
+        {
+            "schools": SCHOOLS,
+            "terms": TERMS,
+            "sections": sections,
+            "courses": COURSES,
+            "sectionteacher": sectionteacher,
+            "teachers": TEACHERS,
+            "cc": cc,
+        },
+    )
+
+
+SCHOOLS = [
+    (1, 300, "Roosevelt High", 9, 12, 0),
+    (2, 100, "Lincoln Elementary", -1, 5, 0),
+    (3, 200, "Carver  Middle", 6, 8, None),
+    (4, 310, "Ridge Academy", 0, None, 0),
+    (5, 400, "Summer School", 1, 12, 0),
+    (6, 900, "District Office", 0, 12, 1),
+]
+
+
+def term(school: int, number: int, short: str | None, first: str, last: str) -> Row:
+    year = number // 100
+    is_year = int(number % 100 == 0)
+    return (number, school, year, short, short, f"{first} 00:00:00", f"{last} 00:00:00", is_year, 1)
+
+
+TERMS = [
+    term(100, 3500, "25-26", "2025-08-18", "2026-06-05"),
+    term(100, 3600, "26-27", "2026-08-17", "2027-06-04"),
+    term(100, 3601, "T1", "2026-08-17", "2026-11-20"),
+    term(100, 3602, "T2", "2026-11-23", "2027-03-05"),
+    term(100, 3700, "27-28", "2027-08-16", "2028-06-02"),
+    term(200, 3600, "26-27", "2026-08-19", "2027-06-04"),
+    term(300, 3602, "S2", "2027-01-19", "2027-06-04"),
+    term(300, 3600, "26-27", "2026-08-17", "2027-06-04"),
+    term(300, 3601, "S1", "2026-08-17", "2026-12-18"),
+    term(310, 3600, "26-27", "2026-11-24", "2026-11-24"),
+    term(400, 3500, "25-26", "2026-06-08", "2026-07-10"),
+    term(400, 3600, "26-27", "2027-06-07", "2027-07-09"),
+    term(900, 3600, "26-27", "2026-08-17", "2027-06-04"),
+]
+
+COURSES = [
+    ("ELA3", "Reading,  Writing\r\nand Speaking", "eng"),
+    ("MA3", 'Math "Stars"', "MATH"),
+    ("HR", "Homeroom", "homeroom/Advisory"),
+    ("PK", "Preschool", None),
+    ("SPAN", "Español 1", "Language"),
+    ("SOC6", "World  Cultures ", "SocialStudies"),
+    ("BAND", "Band", "Mus"),
+    ("ALG1", "Algebra 1", "Mat"),
+    ("BIO", "Biology; Lab", "Sci"),
+    ("GOV", "Government", "Gov"),
+    ("PE", "Physical Education", " pe "),
+    ("ART", "Art", "Arts and Music"),
+]
+
+# id, users_dcid, teachernumber, email_addr: 1 and 2 are one person at two schools.
+TEACHERS = [
+    (1, 501, "T-501", "ann.lee@example.org", "Ann", "Lee"),
+    (2, 501, "T-501", "ann.lee@example.org", "Ann", "Lee"),
+    (3, 503, "T-503", "bo.diaz@example.org", "Bo", "Diaz"),
+    (4, 504, "T-504", "cy.roy@example.org", "Cy", "Roy"),
+    (5, 505, "T-505", None, "Vacancy", "Teacher"),
+    *(
+        (
+            number,
+            500 + number,
+            f"T-{500 + number}",
+            f"aide{number}@example.org",
+            "Aide",
+            str(number),
+        )
+        for number in range(11, 23)
+    ),
+]
+
+# school, term, section id, course, section number, expression, grade, students, staff
+SECTIONS = [
+    (100, 3500, 1, "MA3", "1", "1(A)", 3, 20, [(1, LEAD)]),  # last year's
+    (100, 3600, 11, "ELA3", "1", "3(A)", 3, 21, [(3, CO_TEACHER), (1, LEAD), (4, AIDE)]),
+    (100, 3600, 12, "MA3", "2", "1-2(A)", 345, 20, [(1, LEAD), (1, LEAD), (2, CO_TEACHER)]),
+    (100, 3600, 13, "HR", "A,1", "HR(A-E)", 35, 20, [(99, LEAD), (3, CO_TEACHER)]),
+    (100, 3600, 14, "PK", "1", "1(A) 3(B)", -1, 12, [(5, LEAD)]),
+    (100, 3600, 15, "PE", "1", "1(A),3(B)", 12, 0, [(4, LEAD)]),
+    (100, 3601, 16, "MA3", "3", "1(A)3(B)", 10, 15, [(4, LEAD)]),
+    (100, 3602, 17, "MA3", "3", "3(A", 23, 15, [(4, LEAD)]),
+    (100, 3700, 18, "MA3", "9", "1(A)", 3, 20, [(1, LEAD)]),  # next year's
+    (200, 3600, 21, "SPAN", "1", None, 0, 20, [(3, LEAD)]),
+    (200, 3600, 22, "SOC6", "1", "2(A-B)", 6, 20, [(4, CO_TEACHER), (3, LEAD)]),
+    (200, 3600, 23, "BAND", "1", "(A)4", 678, 20, [(4, LEAD)]),
+    (200, 3600, 24, "BAND", "2", "5(B)", 100, 20, []),
+    (200, 3600, 25, "GONE", "1", "6(A)", None, 20, [(99, LEAD)]),
+    (300, 3600, 31, "ALG1", "1", "1(A)", 9, 25, [(1, LEAD)]),
+    (300, 3600, 32, "BIO", "1", " 2 (A)  3(B) ", 10, 25, [(n, AIDE) for n in range(11, 22)]),
+    (300, 3601, 33, "GOV", "1", "4(A)", 12, 25, [(5, LEAD), (3, CO_TEACHER)]),
+    (300, 3602, 34, "GOV", "1", "4(A)", 1112, 25, [(3, LEAD)]),
+    (300, 3602, 35, "PE", None, "7(A)", 912, 25, [(n, AIDE) for n in range(11, 21)]),
+    (310, 3600, 41, "ALG1", "1", "1(A)", 10, 25, [(4, LEAD)]),
+    (310, 3600, 42, "ART", "1", "2(A)", 101112, 0, [(4, LEAD)]),
+    (310, 3600, 43, "ART", "2", "3(A)", 21, 25, [(4, LEAD)]),
+    (400, 3500, 51, "PE", "1", "1(A)", 9, 25, [(4, LEAD)]),
+    (900, 3600, 91, "PE", "1", "1(A)", 9, 25, [(4, LEAD)]),
+]
+
+
+def made(path: Path, schools: int = 2, sections: int = 20) -> Path:
+    """A made district with as many sections in all, in four terms a school, without oddities."""
+    numbers = [100 + school for school in range(schools)]
+    terms = [
+        (3600, "26-27", "2026-08-17", "2027-06-04"),
+        (3601, "S1", "2026-08-17", "2026-12-18"),
+        (3602, "S2", "2027-01-04", "2027-06-04"),
+        (3603, "Q2", "2026-10-19", "2026-12-18"),
+    ]
+    kinds = ["Mat", "Sci", "Eng", "Gov", "Pe"]
+    teachers = max(40, sections // 10)
+    places = [(number, numbers[number % schools]) for number in range(1, sections + 1)]
+    return create(
+        path,
+        {
+            "schools": [(n, n, f"School {n}", 9, 12, 0) for n in numbers],
+            "terms": [term(n, *one) for n in numbers for one in terms],
+            "courses": [(f"C{n}", f"Course {n}", kinds[n % 5]) for n in range(200)],
+            "teachers": [
+                (n, 5000 + n, f"T{n}", f"t{n}@example.org", "T", str(n)) for n in range(teachers)
+            ],
+            "sections": [
+                (n, school, 3600 + n // schools % 4, f"C{n % 200}", str(n), f"{n % 8}(A)", 9, None)
+                for n, school in places
+            ],
+            "sectionteacher": [
+                (n * 10 + extra, n, (n + extra) % teachers, LEAD + extra, None, None)
+                for n, _ in places
+                for extra in range(1 + n % 2)
+            ],
+            "cc": [(n, n, n, 3600 + n // schools % 4, school) for n, school in places],
+        },
+    )
+
+
+def change(path: Path, sql: str) -> None:
+    """Run statements on a database while it is served."""
+    sqlite = sqlite3.connect(path)
+    sqlite.executescript(sql)
+    sqlite.close()
