@@ -118,11 +118,16 @@ class Failure(Exception):
     """Why the run ends here: what failed, its cause in the library's words, what to do."""
 
 
+class TimeLimit(Exception):
+    """A server did not answer in time; no TimeoutError, which oracledb and paramiko intercept."""
+
+
 def stop(number: int, _: object) -> None:
     """Handle SIGALRM, a time limit, or SIGINT and SIGTERM, which end the run within 5 seconds."""
     if number == signal.SIGALRM:
         signal.alarm(CONNECT_TIMEOUT_SECONDS)  # for tidying up, which may get no answer either
-        raise TimeoutError("no answer in time")
+        raise TimeLimit("no answer in time")
+    log.error("interrupted: Clever has the old file or the whole new one")
     signal.signal(signal.SIGALRM, lambda *_: (TEMPORARY.unlink(True), os._exit(128 + number)))
     signal.alarm(5)
     raise KeyboardInterrupt(128 + number)
@@ -197,7 +202,8 @@ def connect_to_powerschool() -> oracledb.Connection:
 
 def query(connection: oracledb.Connection, what: str, sql: str, **binds: object) -> Iterator[tuple]:
     """The rows of a query as they arrive. Raises a Failure that says `what` was being read."""
-    with step(f"reading the {what}", "Run the job again"), connection.cursor() as cursor:
+    with step(f"reading the {what}", "Run the job again"):
+        cursor = connection.cursor()
         cursor.prefetchrows = cursor.arraysize = 5000  # rows that come in one round trip
         yield from cursor.execute(sql, binds)
 
@@ -303,7 +309,7 @@ def compare(today: date, force: bool) -> str:
             current += end >= today
             if section not in new:
                 removed.append(name)
-                vanishing[f"school {school}"] += end >= today
+                vanishing[school] += end >= today
             elif new.pop(section) != content:
                 changed += 1
     except FileNotFoundError:
@@ -316,8 +322,9 @@ def compare(today: date, force: bool) -> str:
         more = [f"and {len(names) - 20:,} more"] if len(names) > 20 else []
         for name in names[:20] + more:
             log.debug("%s: %s", what, name)
-    gone, schools = vanishing.total(), ", ".join(sorted(vanishing))
+    gone = vanishing.total()
     if gone > MAX_REMOVED * current and not force:
+        schools = ", ".join(f"school {school}: {count}" for school, count in vanishing.items())
         advice = f"Look at {OUTPUT.name}; if it is right, run once with --force"
         raise Failure(
             f"{gone:,} of {current:,} current sections would vanish ({schools}). {advice}"
@@ -325,18 +332,28 @@ def compare(today: date, force: bool) -> str:
     return f"+{len(added):,}, -{len(removed):,}, {changed:,} changed"
 
 
+def put(connection: pysftp.Connection, name: str) -> None:
+    """Write Sections.csv to Clever's folder. Raises what pysftp and paramiko raise."""
+    # Not with pysftp's put: paramiko's goes on after a write that the server has refused.
+    with open(OUTPUT, "rb") as source, connection.open(name, "wb") as target:
+        while piece := source.read(32768):
+            signal.alarm(CONNECT_TIMEOUT_SECONDS)
+            target.write(piece)
+    if connection.stat(name).st_size != OUTPUT.stat().st_size:
+        raise OSError("the file has not arrived whole")
+
+
 def send(connection: pysftp.Connection) -> None:
     """Put Sections.csv in the place of Clever's, which stays until the new one has arrived whole.
     Raises what pysftp and paramiko raise."""
-    more_time = {"callback": lambda *_: signal.alarm(CONNECT_TIMEOUT_SECONDS)}
     try:
-        connection.put(OUTPUT, TEMPORARY.name, **more_time)  # compares the sizes, too
+        put(connection, TEMPORARY.name)
         try:
             connection.sftp_client.posix_rename(TEMPORARY.name, OUTPUT.name)
         except OSError as error:
             connection.remove(TEMPORARY.name)  # fails if it is the connection that failed
             log.warning("Clever refuses to rename, so it is written directly: %s", cause(error))
-            connection.put(OUTPUT, OUTPUT.name, **more_time)
+            put(connection, OUTPUT.name)
     except BaseException:
         with suppress(Exception):  # nothing is there to remove, or the connection has failed
             connection.remove(TEMPORARY.name)
@@ -428,7 +445,6 @@ def main(argv: list[str] | None = None) -> int:
     except Failure as failure:
         log.error("%s", failure)
     except KeyboardInterrupt as interruption:
-        log.error("interrupted: Clever has the old file or the whole new one")
         return interruption.args[0]
     except Exception as error:
         log.error("a fault of this script: %s %s", type(error).__name__, cause(error))

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -73,10 +74,12 @@ class Job:
         self.script.write_text(text)
         return self
 
-    def start(self, *options: str, **popen: object) -> subprocess.Popen[str]:
+    def start(
+        self, *options: str, before: Sequence[str] = (), **popen: object
+    ) -> subprocess.Popen[str]:
         """Start the job as cron does: with its variables only, from another folder, without a
-        terminal."""
-        command = [sys.executable, str(self.script), *options]
+        terminal. `before` is a command that starts it."""
+        command = [*before, sys.executable, str(self.script), *options]
         if not any(option.startswith("--date") for option in options):
             command += ["--date", TODAY]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
