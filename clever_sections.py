@@ -23,6 +23,7 @@ import logging.handlers
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from collections import Counter, defaultdict
@@ -334,7 +335,10 @@ def compare(today: date, force: bool) -> str:
 
 def put(connection: pysftp.Connection, name: str) -> None:
     """Write Sections.csv to Clever's folder. Raises what pysftp and paramiko raise."""
-    # Not with pysftp's put: paramiko's goes on after a write that the server has refused.
+    # Not with pysftp's put: paramiko's goes on after a write that the server has refused. Here each
+    # write waits for its answer, so none may wait for more to send.
+    socket_ = connection.sftp_client.get_channel().get_transport().sock
+    socket_.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with open(OUTPUT, "rb") as source, connection.open(name, "wb") as target:
         while piece := source.read(32768):
             signal.alarm(CONNECT_TIMEOUT_SECONDS)
