@@ -23,7 +23,6 @@ import logging.handlers
 import os
 import re
 import signal
-import socket
 import sys
 import time
 from collections import Counter, defaultdict
@@ -115,19 +114,11 @@ SECTIONS_SQL = f"""
 log = logging.getLogger("clever_sections")
 
 
-class Failure(Exception):
-    """Why the run ends here: what failed, its cause in the library's words, what to do."""
-
-
-class TimeLimit(Exception):
-    """A server did not answer in time; no TimeoutError, which oracledb and paramiko intercept."""
-
-
 def stop(number: int, _: object) -> None:
-    """Handle SIGALRM, a time limit, or SIGINT and SIGTERM, which end the run within 5 seconds."""
+    """Handle a signal: SIGALRM is a time limit, SIGINT and SIGTERM end the run in 5 seconds."""
     if number == signal.SIGALRM:
         signal.alarm(CONNECT_TIMEOUT_SECONDS)  # for tidying up, which may get no answer either
-        raise TimeLimit("no answer in time")
+        raise RuntimeError("no answer in time")  # oracledb and paramiko intercept a TimeoutError
     log.error("interrupted: Clever has the old file or the whole new one")
     signal.signal(signal.SIGALRM, lambda *_: (TEMPORARY.unlink(True), os._exit(128 + number)))
     signal.alarm(5)
@@ -146,12 +137,12 @@ def cause(error: BaseException) -> str:
 
 @contextmanager
 def step(doing: str, advice: str, seconds: int = 0) -> Iterator[None]:
-    """Turn an error in the block into a Failure; so many seconds are the most it may take."""
+    """End the run if the block fails or takes longer than so many seconds: what, why, what now."""
     signal.alarm(seconds)
     try:
         yield
     except Exception as error:
-        raise Failure(f"{doing}: {cause(error)}. {advice}") from error
+        sys.exit(f"{doing}: {cause(error)}. {advice}")
     finally:
         signal.alarm(0)
 
@@ -171,12 +162,10 @@ def period(expression: str | None) -> str:
 def grade(level: int | None, highest: int) -> str:
     """The Grade for a grade_level, such as 345, which stands for grades 3 to 5 and gives "3-5", in
     a school whose last grade is `highest`; "" if it cannot be read."""
-    if level is None:
-        return ""
+    if level is None or 1 <= level <= 9 or 10 <= level <= min(highest, 12):
+        return clean(level)
     if level <= 0:
         return PRESCHOOL_GRADE if level < 0 else ZERO_GRADE
-    if level <= 9 or level <= min(highest, 12):
-        return str(level)
     # Each grade at most once and in order, so that what matches is strictly ascending.
     match = re.fullmatch("".join(f"({number})?" for number in range(1, 13)), str(level))
     grades = [part for part in match.groups() if part] if match else []
@@ -188,21 +177,8 @@ def subject(credit_type: str | None) -> str:
     return SUBJECTS.get(clean(credit_type).casefold(), "")
 
 
-def connect_to_powerschool() -> oracledb.Connection:
-    """Log in to the database. Raises Failure."""
-    user, password, dsn = map(os.environ.get, DATABASE)
-    retries = {"retry_count": CONNECT_ATTEMPTS - 1, "retry_delay": RETRY_DELAY_SECONDS}
-    retries["tcp_connect_timeout"] = CONNECT_TIMEOUT_SECONDS
-    # The driver bounds and repeats only the start of a log-in; this limit is for all of it.
-    limit = CONNECT_ATTEMPTS * (CONNECT_TIMEOUT_SECONDS + RETRY_DELAY_SECONDS)
-    with step("connecting to PowerSchool", "Check the POWERSCHOOL_ variables", limit):
-        connection = oracledb.connect(user=user, password=password, dsn=dsn, **retries)
-    connection.call_timeout = QUERY_TIMEOUT_SECONDS * 1000
-    return connection
-
-
 def query(connection: oracledb.Connection, what: str, sql: str, **binds: object) -> Iterator[tuple]:
-    """The rows of a query as they arrive. Raises a Failure that says `what` was being read."""
+    """The rows of a query as they arrive; what is read, for the message if that fails."""
     with step(f"reading the {what}", "Run the job again"):
         cursor = connection.cursor()
         cursor.prefetchrows = cursor.arraysize = 5000  # rows that come in one round trip
@@ -234,7 +210,7 @@ def section_row(school: int, highest: int, rows: list[tuple], remarks: dict) -> 
 
 def read_sections(connection: oracledb.Connection, today: date, totals: Counter) -> Iterator[list]:
     """Walk the schools, the terms of their current year and the sections of each term, as rows for
-    COLUMNS. Counts the sections of each school in session in `totals`. Raises Failure."""
+    COLUMNS. Counts the sections of each school in session in `totals`."""
     midnight = datetime(today.year, today.month, today.day)
     before = midnight + timedelta(days=TERM_START_OFFSET_DAYS + 1)
     remarks, closed = defaultdict(list), []
@@ -262,7 +238,7 @@ def read_sections(connection: oracledb.Connection, today: date, totals: Counter)
         log.warning("no current school year: %s", ", ".join(closed))
     if not totals.total() and (totals or not closed):
         what = "section" if totals else "school"
-        raise Failure(f"PowerSchool shows no {what} at all. Check the rights of the account")
+        sys.exit(f"PowerSchool shows no {what} at all. Check the rights of the account")
     for what, labels in sorted(remarks.items()):
         sections = "1 section" if len(labels) == 1 else f"{len(labels):,} sections"
         more = ", ..." if len(labels) > 3 else ""
@@ -270,55 +246,61 @@ def read_sections(connection: oracledb.Connection, today: date, totals: Counter)
 
 
 def write_sections(today: date) -> Counter:
-    """Write Sections.csv, if a school is in session: how many sections each has. Raises Failure."""
+    """Write Sections.csv, if a school is in session. Returns how many sections each of them has."""
+    user, password, dsn = map(os.environ.get, DATABASE)
+    retries = {"retry_count": CONNECT_ATTEMPTS - 1, "retry_delay": RETRY_DELAY_SECONDS}
+    retries["tcp_connect_timeout"] = CONNECT_TIMEOUT_SECONDS
+    # The driver bounds and repeats only the start of a log-in; this limit is for all of it.
+    limit = CONNECT_ATTEMPTS * (CONNECT_TIMEOUT_SECONDS + RETRY_DELAY_SECONDS)
     totals = Counter()
     try:
         with open(TEMPORARY, "w", encoding="utf-8", newline="") as file:
+            with step("connecting to PowerSchool", "Check the POWERSCHOOL_ variables", limit):
+                connection = oracledb.connect(user=user, password=password, dsn=dsn, **retries)
+            connection.call_timeout = QUERY_TIMEOUT_SECONDS * 1000
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            with connect_to_powerschool() as connection:
+            with connection:
                 writer.writerows(read_sections(connection, today, totals))
         if totals:
             TEMPORARY.replace(OUTPUT)
     except OSError as error:
-        raise Failure(f"writing {OUTPUT.name}: {cause(error)}. Check the disk") from error
+        sys.exit(f"writing {OUTPUT.name}: {cause(error)}. Check the disk's space and rights")
     finally:
         TEMPORARY.unlink(missing_ok=True)
     return totals
 
 
-def sections_in(path: Path) -> Iterator[tuple[str, str, date, str, int]]:
-    """The sections in a file: id, school, last day, name, and a hash of all columns. Raises
-    ValueError or IndexError if it is no sections file."""
+def rows_of(path: Path) -> Iterator[dict[str, str]]:
+    """The rows of a sections file, by column. Raises ValueError if it has other columns."""
     with open(path, encoding="utf-8", newline="") as file:
-        rows = csv.reader(file)
-        if next(rows, None) != COLUMNS:
-            raise ValueError("its columns are not those of this script")
-        for row in rows:
-            end = datetime.strptime(row[len(COLUMNS) - 2], "%m/%d/%Y").date()
-            name = f"school {row[0]}, {row[-9]}, period {row[-6]}, id {row[1]}"
-            yield row[1], row[0], end, name, hash(tuple(row))
+        rows = csv.DictReader(file)
+        if rows.fieldnames != COLUMNS:
+            raise ValueError("it has other columns")
+        yield from rows
 
 
 def compare(today: date, force: bool) -> str:
-    """What an upload changes in Clever, such as "+12, -3, 41 changed". Raises Failure if more than
+    """What an upload changes in Clever, such as "+12, -3, 41 changed". Ends the run if more than
     MAX_REMOVED of the sections in terms that go on would vanish, unless `force` is given."""
-    new = {section: content for section, *_, content in sections_in(OUTPUT)}
+    name = "school {School_id}, {Course_name}, period {Period}, id {Section_id}".format_map
+    new = {row["Section_id"]: hash(str(row)) for row in rows_of(OUTPUT)}
     removed, vanishing, current, changed = [], Counter(), 0, 0
     try:
-        for section, school, end, name, content in sections_in(UPLOADED):
-            current += end >= today
-            if section not in new:
-                removed.append(name)
-                vanishing[school] += end >= today
-            elif new.pop(section) != content:
+        for row in rows_of(UPLOADED):
+            goes_on = datetime.strptime(row["Term_end"], "%m/%d/%Y").date() >= today
+            current += goes_on
+            if row["Section_id"] not in new:
+                removed.append(name(row))
+                vanishing[row["School_id"]] += goes_on
+            elif new.pop(row["Section_id"]) != hash(str(row)):
                 changed += 1
     except FileNotFoundError:
         return "first upload"
-    except (OSError, ValueError, IndexError, csv.Error) as error:
+    except (OSError, ValueError, TypeError, csv.Error) as error:
         log.warning("%s is broken, so nothing is compared: %s", UPLOADED.name, cause(error))
         return "not compared"
-    added = [name for section, *_, name, _ in sections_in(OUTPUT) if section in new]
+    added = [name(row) for row in rows_of(OUTPUT) if row["Section_id"] in new]
     for what, names in (("added", added), ("removed", removed)):
         more = [f"and {len(names) - 20:,} more"] if len(names) > 20 else []
         for name in names[:20] + more:
@@ -327,18 +309,13 @@ def compare(today: date, force: bool) -> str:
     if gone > MAX_REMOVED * current and not force:
         schools = ", ".join(f"school {school}: {count}" for school, count in vanishing.items())
         advice = f"Look at {OUTPUT.name}; if it is right, run once with --force"
-        raise Failure(
-            f"{gone:,} of {current:,} current sections would vanish ({schools}). {advice}"
-        )
+        sys.exit(f"{gone:,} of {current:,} current sections would vanish ({schools}). {advice}")
     return f"+{len(added):,}, -{len(removed):,}, {changed:,} changed"
 
 
 def put(connection: pysftp.Connection, name: str) -> None:
-    """Write Sections.csv to Clever's folder. Raises what pysftp and paramiko raise."""
-    # Not with pysftp's put: paramiko's goes on after a write that the server has refused. Here each
-    # write waits for its answer, so none may wait for more to send.
-    socket_ = connection.sftp_client.get_channel().get_transport().sock
-    socket_.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    """Write Sections.csv to Clever's folder. Raises OSError and what paramiko raises."""
+    # Not with pysftp's put: paramiko's goes on after a write that the server has refused.
     with open(OUTPUT, "rb") as source, connection.open(name, "wb") as target:
         while piece := source.read(32768):
             signal.alarm(CONNECT_TIMEOUT_SECONDS)
@@ -348,8 +325,7 @@ def put(connection: pysftp.Connection, name: str) -> None:
 
 
 def send(connection: pysftp.Connection) -> None:
-    """Put Sections.csv in the place of Clever's, which stays until the new one has arrived whole.
-    Raises what pysftp and paramiko raise."""
+    """Replace Clever's Sections.csv once the new one has arrived whole. Raises what put raises."""
     try:
         put(connection, TEMPORARY.name)
         try:
@@ -365,7 +341,7 @@ def send(connection: pysftp.Connection) -> None:
 
 
 def upload() -> None:
-    """Upload Sections.csv to Clever. Raises Failure."""
+    """Upload Sections.csv to Clever, or end the run."""
     user, password, address = map(os.environ.get, CLEVER)
     advice = "Fetch and verify Clever's host key as the README says"
     with step("CLEVER_SFTP_ADDRESS", "It is sftp.clever.com, or host:port"):
@@ -376,7 +352,7 @@ def upload() -> None:
         options = pysftp.CnOpts(knownhosts=KNOWN_HOSTS)
     keys = options.hostkeys.lookup(f"[{host}]:{port}") or options.hostkeys.lookup(host)
     if not keys:
-        raise Failure(f"known_hosts has no key of {host}. {advice}")
+        sys.exit(f"known_hosts has no key of {host}. {advice}")
     options.get_hostkey = lambda _: next(iter(keys.values()))  # pysftp knows no [host]:port
     for attempt in range(1, CONNECT_ATTEMPTS + 1):
         signal.alarm(CONNECT_TIMEOUT_SECONDS)
@@ -388,7 +364,7 @@ def upload() -> None:
             refused = isinstance(error, paramiko.AuthenticationException) and "EOF" not in words
             if "host key" in words or refused or attempt == CONNECT_ATTEMPTS:
                 hint = advice if "host key" in words else "Check the CLEVER_ variables"
-                raise Failure(f"uploading to {host}: {words}. {hint}") from error
+                sys.exit(f"uploading to {host}: {words}. {hint}")
             log.info("attempt %d to upload failed: %s", attempt, words)
         finally:
             signal.alarm(0)
@@ -396,14 +372,13 @@ def upload() -> None:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Do what the command line asks for. Returns the exit status. Raises Failure."""
+    """Do what the command line asks for and return the exit status."""
     started = time.monotonic()
     screen = logging.StreamHandler()
     screen.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     screen.setLevel("DEBUG" if options.verbose else "INFO" if sys.stderr.isatty() else "WARNING")
     with step("opening the log", "Check the rights of the folder and the file"):
-        path = HERE / "clever_sections.log"
-        file = logging.handlers.RotatingFileHandler(path, maxBytes=1_000_000, backupCount=9)
+        file = logging.handlers.RotatingFileHandler(HERE / "clever_sections.log", "a", 10**6, 9)
     form = "%(asctime).19s %(levelname)s %(message)s"
     logging.basicConfig(level="DEBUG", format=form, handlers=[screen, file])
     needed = DATABASE if options.dry_run else DATABASE + CLEVER
@@ -446,7 +421,7 @@ def main(argv: list[str] | None = None) -> int:
     logging.raiseExceptions = False  # a disk too full for the log is too full for Sections.csv
     try:
         return run(options)
-    except Failure as failure:
+    except SystemExit as failure:
         log.error("%s", failure)
     except KeyboardInterrupt as interruption:
         return interruption.args[0]

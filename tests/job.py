@@ -35,6 +35,7 @@ class Job:
 
     folder: Path
     environment: dict[str, str] = field(default_factory=dict)
+    date: str = TODAY  # "" for the real one
 
     def __post_init__(self) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -80,8 +81,8 @@ class Job:
         """Start the job as cron does: with its variables only, from another folder, without a
         terminal. `before` is a command that starts it."""
         command = [*before, sys.executable, str(self.script), *options]
-        if not any(option.startswith("--date") for option in options):
-            command += ["--date", TODAY]
+        if self.date and "--date" not in options:
+            command += ["--date", self.date]
         pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
             command, env=self.environment, cwd="/", text=True, **(pipes | popen)

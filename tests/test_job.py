@@ -5,6 +5,7 @@ import io
 import os
 import pty
 from collections.abc import Callable
+from datetime import date, timedelta
 from pathlib import Path
 
 import district
@@ -197,10 +198,15 @@ def test_verbose_shows_the_schools_without_a_terminal(quiet: PowerSchool, job: J
     assert "INFO 101 School 101: year 26-27, terms 4, sections 10" in ended.stderr
 
 
-def test_the_date_is_today_unless_given(quiet: PowerSchool, job: Job) -> None:
-    process = job.connect(quiet).start("--dry-run")
-    assert job.end(process).status == 0
-    assert process.args[-2:] == ["--date", "2026-11-24"]  # type: ignore[index]
+@pytest.mark.parametrize(("days", "status"), [(0, "dry run"), (-1, "no school is in session")])
+def test_the_date_is_today_unless_given(
+    quiet: PowerSchool, job: Job, days: int, status: str
+) -> None:
+    last = date.today() + timedelta(days=days)
+    first = f"firstday = '{date.today() - timedelta(days=9)} 00:00:00'"
+    district.change(quiet.database, f"UPDATE terms SET {first}, lastday = '{last} 00:00:00'")
+    job.date = ""
+    assert status in job.connect(quiet).run("--dry-run").log
 
 
 def test_help_names_variables_files_and_exit_statuses(job: Job) -> None:

@@ -32,8 +32,8 @@ def messages() -> set[str]:
     printed = {
         text(call.args[0]).removeprefix("ERROR ")
         for call in calls
-        if ast.unparse(call.func) in ("Failure", "log.error", "log.warning")
-        or (ast.unparse(call.func) == "sys.exit" and isinstance(call.args[0], ast.JoinedStr))
+        if ast.unparse(call.func) in ("sys.exit", "log.error", "log.warning")
+        and isinstance(call.args[0], ast.JoinedStr | ast.Constant)
     }
     steps = {f"{text(call.args[0])}: …" for call in calls if ast.unparse(call.func) == "step"}
     # What step itself raises, and the line that prints what is raised, stand for other messages.
