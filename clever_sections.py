@@ -19,7 +19,7 @@ exit status:
 import argparse
 import csv
 import fcntl
-import logging.handlers
+import logging
 import os
 import re
 import signal
@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import date, datetime, timedelta
 from itertools import groupby
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -354,20 +355,17 @@ def upload() -> None:
     if not keys:
         sys.exit(f"known_hosts has no key of {host}. {advice}")
     options.get_hostkey = lambda _: next(iter(keys.values()))  # pysftp knows no [host]:port
+    hint = "Check the CLEVER_ variables and known_hosts"
     for attempt in range(1, CONNECT_ATTEMPTS + 1):
-        signal.alarm(CONNECT_TIMEOUT_SECONDS)
         try:
-            with pysftp.Connection(host, user, None, password, port, cnopts=options) as connection:
-                return send(connection)
-        except Exception as error:
-            words = cause(error)
-            refused = isinstance(error, paramiko.AuthenticationException) and "EOF" not in words
-            if "host key" in words or refused or attempt == CONNECT_ATTEMPTS:
-                hint = advice if "host key" in words else "Check the CLEVER_ variables"
-                sys.exit(f"uploading to {host}: {words}. {hint}")
-            log.info("attempt %d to upload failed: %s", attempt, words)
-        finally:
-            signal.alarm(0)
+            with step(f"uploading to {host}", hint, CONNECT_TIMEOUT_SECONDS):
+                with pysftp.Connection(host, user, None, password, port, cnopts=options) as clever:
+                    return send(clever)
+        except SystemExit as failure:
+            final = re.search(r"host key|Authentication failed\.", str(failure))
+            if final or attempt == CONNECT_ATTEMPTS:
+                raise
+            log.info("attempt %d: %s", attempt, failure)
         time.sleep(RETRY_DELAY_SECONDS)
 
 
@@ -378,7 +376,7 @@ def run(options: argparse.Namespace) -> int:
     screen.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     screen.setLevel("DEBUG" if options.verbose else "INFO" if sys.stderr.isatty() else "WARNING")
     with step("opening the log", "Check the rights of the folder and the file"):
-        file = logging.handlers.RotatingFileHandler(HERE / "clever_sections.log", "a", 10**6, 9)
+        file = RotatingFileHandler(HERE / "clever_sections.log", "a", 10**6, 9, "utf-8")
     form = "%(asctime).19s %(levelname)s %(message)s"
     logging.basicConfig(level="DEBUG", format=form, handlers=[screen, file])
     needed = DATABASE if options.dry_run else DATABASE + CLEVER

@@ -17,7 +17,8 @@ import asyncssh
 logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
 
 # Called with a step ("LOG IN", "WRITE", "RENAME", "REMOVE") and how often that step has come.
-# Answers with None or with what goes wrong: "cut" the connection, "hang", or the text of a refusal.
+# Answers with None or with what goes wrong: "cut" the connection, "hang", "lose" what was written
+# and say that all is well, or the text of a refusal.
 Fault = Callable[[str, int], "str | None"]
 
 
@@ -65,16 +66,17 @@ class Clever:
         public = self.keys[key].export_public_key().decode()
         return f"{host or f'[127.0.0.1]:{self.port}'} {public}"
 
-    async def misbehave(self, step: str, connection: asyncssh.SSHServerConnection) -> None:
-        """Do what `fault` says at this step."""
+    async def misbehave(self, step: str, connection: asyncssh.SSHServerConnection) -> bool:
+        """Do what `fault` says at this step. True if it is to "lose" what was sent."""
         self.counts[step] = self.counts.get(step, 0) + 1
         wrong = self.fault and self.fault(step, self.counts[step])
         if wrong == "cut":
             connection.abort()
         if wrong in ("cut", "hang"):
             await asyncio.Event().wait()
-        if wrong:
+        if wrong and wrong != "lose":
             raise asyncssh.SFTPFailure(wrong)
+        return wrong == "lose"
 
 
 class Login(asyncssh.SSHServer):
@@ -103,7 +105,8 @@ class Files(asyncssh.SFTPServer):
         self.clever = clever
 
     async def write(self, file: Any, offset: int, data: bytes) -> int:  # type: ignore[override]
-        await self.clever.misbehave("WRITE", self.connection)
+        if await self.clever.misbehave("WRITE", self.connection):
+            return len(data)
         return super().write(file, offset, data)
 
     async def posix_rename(self, old: bytes, new: bytes) -> None:  # type: ignore[override]
