@@ -1,16 +1,18 @@
 #!/usr/bin/env python3
-"""Send PowerSchool's class sections to Clever: read them, write Sections.csv, upload it.
+"""Send PowerSchool's class sections to Clever: read, write Sections.csv, upload.
 
 environment variables:
-  POWERSCHOOL_READ_USER, POWERSCHOOL_DB_PASSWORD, POWERSCHOOL_PROD_DB (host:1521/service)
-  CLEVER_SFTP_USERNAME, CLEVER_SFTP_PASSWORD, CLEVER_SFTP_ADDRESS (sftp.clever.com)
+  POWERSCHOOL_READ_USER, POWERSCHOOL_DB_PASSWORD    a database account
+  POWERSCHOOL_PROD_DB    the database: host:1521/service
+  CLEVER_SFTP_USERNAME, CLEVER_SFTP_PASSWORD    the account that Clever gave you
+  CLEVER_SFTP_ADDRESS    sftp.clever.com
 files beside this script:
   known_hosts            Clever's host key: the password goes to no other server
   Sections.csv           what the last run read from PowerSchool
   Sections.uploaded.csv  what Clever has: a copy of the last upload
   clever_sections.log    what every run did
 exit status:
-  0  all is well, or it is summer: no school is in session, so nothing is uploaded
+  0  all is well (in summer, with no school in session, nothing is uploaded)
   1  the run failed: the last line says why
   2  an option or a variable is missing or wrong
   130, 143  interrupted by Ctrl-C or SIGTERM
@@ -395,8 +397,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.dry_run:
         upload()
         with step(f"uploaded, but not copied to {UPLOADED.name}", "Check the disk's space"):
-            TEMPORARY.write_bytes(OUTPUT.read_bytes())
-            TEMPORARY.replace(UPLOADED)
+            UPLOADED.write_bytes(OUTPUT.read_bytes())
     done = "dry run, not uploaded" if options.dry_run else "uploaded"
     summary = f"{totals.total():,} sections in {len(totals)} schools ({changes}), {done}"
     log.info("%s, %.1f s", summary, time.monotonic() - started)
@@ -410,7 +411,7 @@ def main(argv: list[str] | None = None) -> int:
     flag = parser.add_argument
     flag("--dry-run", action="store_true", help="upload nothing; needs no CLEVER_ variable")
     flag("--force", action="store_true", help="upload even if many sections vanish from Clever")
-    flag("--date", type=date.fromisoformat, default=date.today(), help="run as if on this day")
+    flag("--date", type=date.fromisoformat, default=date.today(), help="YYYY-MM-DD to run as on")
     flag("-v", "--verbose", action="store_true", help="show progress and all changes")
     options = parser.parse_args(argv)
     for number in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM):

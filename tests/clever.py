@@ -17,8 +17,8 @@ import asyncssh
 logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
 
 # Called with a step ("LOG IN", "WRITE", "RENAME", "REMOVE") and how often that step has come.
-# Answers with None or with what goes wrong: "cut" the connection, "hang", "lose" what was written
-# and say that all is well, or the text of a refusal.
+# Answers with None or with what goes wrong: "cut" the connection, "hang", be "slow", "lose" what was
+# written and say that all is well, or the text of a refusal.
 Fault = Callable[[str, int], "str | None"]
 
 
@@ -74,7 +74,9 @@ class Clever:
             connection.abort()
         if wrong in ("cut", "hang"):
             await asyncio.Event().wait()
-        if wrong and wrong != "lose":
+        if wrong == "slow":
+            await asyncio.sleep(0.7)
+        elif wrong and wrong != "lose":
             raise asyncssh.SFTPFailure(wrong)
         return wrong == "lose"
 

@@ -383,6 +383,12 @@ def test_an_upload_fails_once(large: Job, clever: Clever, step: str, wrong: str)
     assert "attempt 1: uploading to" in ended.log
 
 
+def test_a_slow_upload_is_not_a_stalled_one(large: Job, clever: Clever) -> None:
+    clever.fault = at("WRITE", "slow")  # five times: longer than CONNECT_TIMEOUT_SECONDS in all
+    check_uploaded(large, large.run(), clever, 1500)
+    assert clever.counts["WRITE"] == 5
+
+
 def test_clever_refuses_to_rename(large: Job, clever: Clever) -> None:
     clever.fault = at("RENAME", "Operation unsupported")
     ended = large.run()

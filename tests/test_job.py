@@ -219,7 +219,7 @@ def test_help_names_variables_files_and_exit_statuses(job: Job) -> None:
         *("exit status", "--dry-run", "--date", "--force", "--verbose"),
     ]:
         assert word in ended.stdout
-    assert max(map(len, ended.stdout.splitlines())) <= 80 + 20
+    assert max(map(len, ended.stdout.splitlines())) <= 80
 
 
 # --- What changes in Clever ---
