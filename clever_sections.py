@@ -25,6 +25,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from collections import Counter, defaultdict
@@ -100,8 +101,7 @@ TERMS_SQL = """
         SELECT MAX(yearid) FROM terms WHERE schoolid = :school AND isyearrec = 1
         AND firstday < :starts_before AND lastday >= :today)
     ORDER BY id"""
-ANY = "1 = 1"
-HAS_EMAIL = "t.email_addr IS NOT NULL" if IGNORE_TEACHERS_WITHOUT_EMAILS else ANY
+HAS_EMAIL = "t.email_addr IS NOT NULL" if IGNORE_TEACHERS_WITHOUT_EMAILS else "1 = 1"
 HAS_STUDENTS = "EXISTS (SELECT 1 FROM cc WHERE cc.sectionid = s.id AND cc.termid = s.termid)"
 SECTIONS_SQL = f"""
     SELECT s.id, s.course_number, s.section_number, s.expression, s.grade_level,
@@ -111,7 +111,7 @@ SECTIONS_SQL = f"""
     LEFT JOIN sectionteacher st ON st.sectionid = s.id
     LEFT JOIN teachers t ON t.id = st.teacherid AND {HAS_EMAIL}
     WHERE s.schoolid = :school AND s.termid = :term
-    AND {HAS_STUDENTS if IGNORE_ZERO_ENROLLMENT_SECTIONS else ANY}
+    AND {HAS_STUDENTS if IGNORE_ZERO_ENROLLMENT_SECTIONS else "1 = 1"}
     ORDER BY s.id, st.roleid, st.id"""
 
 log = logging.getLogger("clever_sections")
@@ -214,20 +214,20 @@ def section_row(school: int, highest: int, rows: list[tuple], remarks: dict) -> 
 def read_sections(connection: oracledb.Connection, today: date, totals: Counter) -> Iterator[list]:
     """Walk the schools, the terms of their current year and the sections of each term, as rows for
     COLUMNS. Counts the sections of each school in session in `totals`."""
-    midnight = datetime(today.year, today.month, today.day)
-    before = midnight + timedelta(days=TERM_START_OFFSET_DAYS + 1)
+    days = {"today": datetime(today.year, today.month, today.day)}
+    days["starts_before"] = days["today"] + timedelta(days=TERM_START_OFFSET_DAYS + 1)
     remarks, closed = defaultdict(list), []
     for school, school_name, high_grade in query(connection, "schools", SCHOOLS_SQL):
-        binds = {"school": school, "today": midnight, "starts_before": before}
-        terms = list(query(connection, f"terms of school {school}", TERMS_SQL, **binds))
+        what = f"terms of school {school}"
+        terms = list(query(connection, what, TERMS_SQL, school=school, **days))
         if not terms:
             closed.append(f"{school} {clean(school_name)}")
             continue
         totals[school] = 0
         highest = 12 if school in HIGH_SCHOOL_IDS else high_grade or 0
         year = next(clean(name) for _, name, *_, is_year in terms if is_year == 1)
-        for term, name, *days, is_year in terms:
-            term_columns = [f"{day:%m/%d/%Y}" if day else "" for day in days]
+        for term, name, *ends, is_year in terms:
+            term_columns = [f"{day:%m/%d/%Y}" if day else "" for day in ends]
             term_columns.append(clean(f"{'Year' if is_year == 1 else name or ''} {year}"))
             what = f"sections of school {school}, term {term}"
             rows = query(connection, what, SECTIONS_SQL, school=school, term=term)
@@ -318,7 +318,9 @@ def compare(today: date, force: bool) -> str:
 
 def put(connection: pysftp.Connection, name: str) -> None:
     """Write Sections.csv to Clever's folder. Raises OSError and what paramiko raises."""
-    # Not with pysftp's put: paramiko's goes on after a write that the server has refused.
+    # Not with pysftp's put: paramiko's goes on after a write that the server has refused. Here each
+    # write waits for its answer, and may not wait for more to send as well: that takes 40 ms.
+    connection.sftp_client.sock.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with open(OUTPUT, "rb") as source, connection.open(name, "wb") as target:
         while piece := source.read(32768):
             signal.alarm(CONNECT_TIMEOUT_SECONDS)

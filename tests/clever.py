@@ -17,8 +17,8 @@ import asyncssh
 logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
 
 # Called with a step ("LOG IN", "WRITE", "RENAME", "REMOVE") and how often that step has come.
-# Answers with None or with what goes wrong: "cut" the connection, "hang", be "slow", "lose" what was
-# written and say that all is well, or the text of a refusal.
+# Answers with None or with what goes wrong: "cut" the connection, "hang", be "slow", "lose" what
+# was written and say that all is well, or the text of a refusal.
 Fault = Callable[[str, int], "str | None"]
 
 
