@@ -274,18 +274,17 @@ def write_sections(today: date) -> Counter:
     return totals
 
 
-def rows_of(path: Path) -> Iterator[dict[str, str]]:
-    """The rows of a sections file, by column. Raises ValueError if it has other columns."""
-    with open(path, encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        if rows.fieldnames != COLUMNS:
-            raise ValueError("it has other columns")
-        yield from rows
-
-
 def compare(today: date, force: bool) -> str:
     """What an upload changes in Clever, such as "+12, -3, 41 changed". Ends the run if more than
     MAX_REMOVED of the sections in terms that go on would vanish, unless `force` is given."""
+
+    def rows_of(path: Path) -> Iterator[dict[str, str]]:
+        with open(path, encoding="utf-8", newline="") as file:
+            rows = csv.DictReader(file)
+            if rows.fieldnames != COLUMNS:
+                raise ValueError("it has other columns")
+            yield from rows
+
     name = "school {School_id}, {Course_name}, period {Period}, id {Section_id}".format_map
     new = {row["Section_id"]: hash(str(row)) for row in rows_of(OUTPUT)}
     removed, vanishing, current, changed = [], Counter(), 0, 0
@@ -298,8 +297,6 @@ def compare(today: date, force: bool) -> str:
                 vanishing[row["School_id"]] += goes_on
             elif new.pop(row["Section_id"]) != hash(str(row)):
                 changed += 1
-    except FileNotFoundError:
-        return "first upload"
     except (OSError, ValueError, TypeError, csv.Error) as error:
         log.warning("%s is broken, so nothing is compared: %s", UPLOADED.name, cause(error))
         return "not compared"
@@ -316,29 +313,29 @@ def compare(today: date, force: bool) -> str:
     return f"+{len(added):,}, -{len(removed):,}, {changed:,} changed"
 
 
-def put(connection: pysftp.Connection, name: str) -> None:
-    """Write Sections.csv to Clever's folder. Raises OSError and what paramiko raises."""
-    # Not with pysftp's put: paramiko's goes on after a write that the server has refused. Here each
-    # write waits for its answer, and may not wait for more to send as well: that takes 40 ms.
-    connection.sftp_client.sock.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    with open(OUTPUT, "rb") as source, connection.open(name, "wb") as target:
-        while piece := source.read(32768):
-            signal.alarm(CONNECT_TIMEOUT_SECONDS)
-            target.write(piece)
-    if connection.stat(name).st_size != OUTPUT.stat().st_size:
-        raise OSError("the file has not arrived whole")
-
-
 def send(connection: pysftp.Connection) -> None:
-    """Replace Clever's Sections.csv once the new one has arrived whole. Raises what put raises."""
+    """Replace Clever's Sections.csv when the new one has arrived whole. Raises OSError, and what
+    paramiko raises."""
+
+    def put(name: str) -> None:
+        # Not with pysftp's put: paramiko's goes on after a write that the server has refused.
+        with open(OUTPUT, "rb") as source, connection.open(name, "wb") as target:
+            while piece := source.read(32768):
+                signal.alarm(CONNECT_TIMEOUT_SECONDS)
+                target.write(piece)
+        if connection.stat(name).st_size != OUTPUT.stat().st_size:
+            raise OSError("the file has not arrived whole")
+
+    # Each write waits for its answer; TCP may not hold its end back as well, 40 ms each time.
+    connection.sftp_client.sock.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
-        put(connection, TEMPORARY.name)
+        put(TEMPORARY.name)
         try:
             connection.sftp_client.posix_rename(TEMPORARY.name, OUTPUT.name)
         except OSError as error:
             connection.remove(TEMPORARY.name)  # fails if it is the connection that failed
             log.warning("Clever refuses to rename, so it is written directly: %s", cause(error))
-            put(connection, OUTPUT.name)
+            put(OUTPUT.name)
     except BaseException:
         with suppress(Exception):  # nothing is there to remove, or the connection has failed
             connection.remove(TEMPORARY.name)
@@ -348,7 +345,7 @@ def send(connection: pysftp.Connection) -> None:
 def upload() -> None:
     """Upload Sections.csv to Clever, or end the run."""
     user, password, address = map(os.environ.get, CLEVER)
-    advice = "Fetch and verify Clever's host key as the README says"
+    advice = "Check known_hosts as the README says, and the CLEVER_ variables"
     with step("CLEVER_SFTP_ADDRESS", "It is sftp.clever.com, or host:port"):
         url = urlsplit(address if "://" in address else f"//{address}")
         host, port = url.hostname or "", url.port or 22
@@ -359,10 +356,9 @@ def upload() -> None:
     if not keys:
         sys.exit(f"known_hosts has no key of {host}. {advice}")
     options.get_hostkey = lambda _: next(iter(keys.values()))  # pysftp knows no [host]:port
-    hint = "Check the CLEVER_ variables and known_hosts"
     for attempt in range(1, CONNECT_ATTEMPTS + 1):
         try:
-            with step(f"uploading to {host}", hint, CONNECT_TIMEOUT_SECONDS):
+            with step(f"uploading to {host}", advice, CONNECT_TIMEOUT_SECONDS):
                 with pysftp.Connection(host, user, None, password, port, cnopts=options) as clever:
                     return send(clever)
         except SystemExit as failure:
@@ -395,7 +391,7 @@ def run(options: argparse.Namespace) -> int:
     if not totals:
         log.warning("no school is in session: nothing written, nothing uploaded")
         return 0
-    changes = compare(options.date, options.force)
+    changes = compare(options.date, options.force) if UPLOADED.exists() else "first upload"
     if not options.dry_run:
         upload()
         with step(f"uploaded, but not copied to {UPLOADED.name}", "Check the disk's space"):

@@ -227,7 +227,7 @@ def new_file(job: Job) -> bytes:
 def test_clever_refuses_the_password_once(ready: Job, clever: Clever) -> None:
     ready.environment["CLEVER_SFTP_PASSWORD"] = "Wrong-Lake-00"
     ended = ready.run()
-    words = "ERROR uploading to 127.0.0.1: Authentication failed. Check the CLEVER_ variables"
+    words = "ERROR uploading to 127.0.0.1: Authentication failed. Check known_hosts"
     assert "attempt" not in ended.log
     check_failed(ready, ended, words, local=new_file(ready))
     check_remote(clever, OLD)
@@ -294,7 +294,7 @@ def test_known_hosts_does_not_vouch(
         }
         ready.known_hosts.write_text(lines.format(port=clever.port, **keys))
     ended = ready.run()
-    check_failed(ready, ended, words, "known_hosts", local=new_file(ready))
+    check_failed(ready, ended, words, "Check known_hosts as the README says", local=new_file(ready))
     check_remote(clever, OLD)
     assert clever.passwords == []
     assert "attempt" not in ended.log
