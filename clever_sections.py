@@ -2,20 +2,16 @@
 """Send PowerSchool's class sections to Clever: read, write Sections.csv, upload.
 
 environment variables:
-  POWERSCHOOL_READ_USER, POWERSCHOOL_DB_PASSWORD    a database account
-  POWERSCHOOL_PROD_DB    the database: host:1521/service
-  CLEVER_SFTP_USERNAME, CLEVER_SFTP_PASSWORD    the account that Clever gave you
-  CLEVER_SFTP_ADDRESS    sftp.clever.com
+  POWERSCHOOL_READ_USER, POWERSCHOOL_DB_PASSWORD, POWERSCHOOL_PROD_DB
+  CLEVER_SFTP_USERNAME, CLEVER_SFTP_PASSWORD, CLEVER_SFTP_ADDRESS
 files beside this script:
   known_hosts            Clever's host key: the password goes to no other server
   Sections.csv           what the last run read from PowerSchool
   Sections.uploaded.csv  what Clever has: a copy of the last upload
   clever_sections.log    what every run did
 exit status:
-  0  all is well (in summer, with no school in session, nothing is uploaded)
-  1  the run failed: the last line says why
-  2  an option or a variable is missing or wrong
-  130, 143  interrupted by Ctrl-C or SIGTERM
+  0 all is well, also in summer; 1 the run failed: the last line says why;
+  2 an option or variable is wrong; 130 Ctrl-C; 143 SIGTERM
 """
 
 import argparse
@@ -25,7 +21,6 @@ import logging
 import os
 import re
 import signal
-import socket
 import sys
 import time
 from collections import Counter, defaultdict
@@ -76,9 +71,7 @@ QUERY_TIMEOUT_SECONDS = 300  # for the database to answer; if yours is slow at n
 CONNECT_ATTEMPTS = 3  # to connect or upload; more if your line is often down
 RETRY_DELAY_SECONDS = 10  # between two attempts; more if your line is down for longer
 
-# --- What follows from them -------------------------------------------------------------------
-
-HERE = Path(__file__).resolve().parent
+HERE = Path(__file__).resolve().parent  # from here on nothing that a district changes
 OUTPUT = HERE / OUTPUT_FILE_NAME
 TEMPORARY = HERE / f"{OUTPUT_FILE_NAME}.tmp"
 UPLOADED = OUTPUT.with_suffix(".uploaded.csv")
@@ -92,28 +85,22 @@ COLUMNS += [f"Teacher_{number}_id" for number in range(2, MAX_STAFF + 1)]
 COLUMNS += "Course_name Course_number Section_number Period Subject Grade".split()
 COLUMNS += "Term_start Term_end Term_name".split()
 
-SCHOOLS_SQL = """
-    SELECT school_number, name, high_grade FROM schools
+SCHOOLS_SQL = """SELECT school_number, name, high_grade FROM schools
     WHERE COALESCE(state_excludefromreporting, 0) = 0 ORDER BY school_number"""
-TERMS_SQL = """
-    SELECT id, abbreviation, firstday, lastday, isyearrec FROM terms
+TERMS_SQL = """SELECT id, abbreviation, firstday, lastday, isyearrec FROM terms
     WHERE schoolid = :school AND yearid = (
         SELECT MAX(yearid) FROM terms WHERE schoolid = :school AND isyearrec = 1
-        AND firstday < :starts_before AND lastday >= :today)
-    ORDER BY id"""
+        AND firstday < :starts_before AND lastday >= :today) ORDER BY id"""
 HAS_EMAIL = "t.email_addr IS NOT NULL" if IGNORE_TEACHERS_WITHOUT_EMAILS else "1 = 1"
 HAS_STUDENTS = "EXISTS (SELECT 1 FROM cc WHERE cc.sectionid = s.id AND cc.termid = s.termid)"
-SECTIONS_SQL = f"""
-    SELECT s.id, s.course_number, s.section_number, s.expression, s.grade_level,
+SECTIONS_SQL = f"""SELECT s.id, s.course_number, s.section_number, s.expression, s.grade_level,
         c.course_number, c.course_name, c.credittype, t.{TEACHER_ID_COLUMN}
-    FROM sections s
-    LEFT JOIN courses c ON c.course_number = s.course_number
+    FROM sections s LEFT JOIN courses c ON c.course_number = s.course_number
     LEFT JOIN sectionteacher st ON st.sectionid = s.id
     LEFT JOIN teachers t ON t.id = st.teacherid AND {HAS_EMAIL}
     WHERE s.schoolid = :school AND s.termid = :term
     AND {HAS_STUDENTS if IGNORE_ZERO_ENROLLMENT_SECTIONS else "1 = 1"}
     ORDER BY s.id, st.roleid, st.id"""
-
 log = logging.getLogger("clever_sections")
 
 
@@ -157,14 +144,12 @@ def clean(value: object) -> str:
 
 def period(expression: str | None) -> str:
     """The Period for an expression: with STRIP_TRACK_INFO, "1(A),3(B)" gives "1 3"."""
-    if STRIP_TRACK_INFO and expression:
-        expression = re.sub(r"\([^)]*\)*|,", " ", expression)
-    return clean(expression)
+    meetings = re.sub(r"\([^)]*\)*|,", " ", expression or "")
+    return clean(meetings if STRIP_TRACK_INFO else expression)
 
 
 def grade(level: int | None, highest: int) -> str:
-    """The Grade for a grade_level, such as 345, which stands for grades 3 to 5 and gives "3-5", in
-    a school whose last grade is `highest`; "" if it cannot be read."""
+    """The Grade for a grade_level (345 gives "3-5"; 12 is one grade up to `highest`), or ""."""
     if level is None or 1 <= level <= 9 or 10 <= level <= min(highest, 12):
         return clean(level)
     if level <= 0:
@@ -180,17 +165,16 @@ def subject(credit_type: str | None) -> str:
     return SUBJECTS.get(clean(credit_type).casefold(), "")
 
 
-def query(connection: oracledb.Connection, what: str, sql: str, **binds: object) -> Iterator[tuple]:
+def query(db: oracledb.Connection, what: str, sql: str, **binds: object) -> Iterator[tuple]:
     """The rows of a query as they arrive; what is read, for the message if that fails."""
     with step(f"reading the {what}", "Run the job again"):
-        cursor = connection.cursor()
+        cursor = db.cursor()
         cursor.prefetchrows = cursor.arraysize = 5000  # rows that come in one round trip
         yield from cursor.execute(sql, binds)
 
 
 def section_row(school: int, highest: int, rows: list[tuple], remarks: dict) -> list[str]:
-    """A section as a row from School_id to Grade, empty to leave it out; `rows` are its rows of
-    SECTIONS_SQL, one for each of its staff. What deserves a hand goes into `remarks`."""
+    """A section's columns up to Grade, or [] to leave it out, from a row for each of its staff."""
     section, number, section_number, expression, level, course, name, credit, *_ = rows[0]
     label = f"{school} {clean(number)}.{clean(section_number)}"
     staff = list(dict.fromkeys(clean(teacher) for *_, teacher in rows if clean(teacher)))
@@ -211,15 +195,13 @@ def section_row(school: int, highest: int, rows: list[tuple], remarks: dict) -> 
     return [str(school), str(section), *(staff + [""] * MAX_STAFF)[:MAX_STAFF], *values]
 
 
-def read_sections(connection: oracledb.Connection, today: date, totals: Counter) -> Iterator[list]:
-    """Walk the schools, the terms of their current year and the sections of each term, as rows for
-    COLUMNS. Counts the sections of each school in session in `totals`."""
+def read_sections(db: oracledb.Connection, today: date, totals: Counter) -> Iterator[list]:
+    """Walk schools, terms and sections: rows for COLUMNS, each school's number in `totals`."""
     days = {"today": datetime(today.year, today.month, today.day)}
     days["starts_before"] = days["today"] + timedelta(days=TERM_START_OFFSET_DAYS + 1)
     remarks, closed = defaultdict(list), []
-    for school, school_name, high_grade in query(connection, "schools", SCHOOLS_SQL):
-        what = f"terms of school {school}"
-        terms = list(query(connection, what, TERMS_SQL, school=school, **days))
+    for school, school_name, high_grade in query(db, "schools", SCHOOLS_SQL):
+        terms = list(query(db, f"terms of school {school}", TERMS_SQL, school=school, **days))
         if not terms:
             closed.append(f"{school} {clean(school_name)}")
             continue
@@ -230,7 +212,7 @@ def read_sections(connection: oracledb.Connection, today: date, totals: Counter)
             term_columns = [f"{day:%m/%d/%Y}" if day else "" for day in ends]
             term_columns.append(clean(f"{'Year' if is_year == 1 else name or ''} {year}"))
             what = f"sections of school {school}, term {term}"
-            rows = query(connection, what, SECTIONS_SQL, school=school, term=term)
+            rows = query(db, what, SECTIONS_SQL, school=school, term=term)
             for _, section in groupby(rows, key=lambda row: row[0]):
                 if row := section_row(school, highest, list(section), remarks):
                     totals[school] += 1
@@ -240,8 +222,7 @@ def read_sections(connection: oracledb.Connection, today: date, totals: Counter)
     if closed:
         log.warning("no current school year: %s", ", ".join(closed))
     if not totals.total() and (totals or not closed):
-        what = "section" if totals else "school"
-        sys.exit(f"PowerSchool shows no {what} at all. Check the rights of the account")
+        sys.exit(f"PowerSchool shows no {'section' if totals else 'school'} at all. Is that right?")
     for what, labels in sorted(remarks.items()):
         sections = "1 section" if len(labels) == 1 else f"{len(labels):,} sections"
         more = ", ..." if len(labels) > 3 else ""
@@ -259,12 +240,12 @@ def write_sections(today: date) -> Counter:
     try:
         with open(TEMPORARY, "w", encoding="utf-8", newline="") as file:
             with step("connecting to PowerSchool", "Check the POWERSCHOOL_ variables", limit):
-                connection = oracledb.connect(user=user, password=password, dsn=dsn, **retries)
-            connection.call_timeout = QUERY_TIMEOUT_SECONDS * 1000
+                db = oracledb.connect(user=user, password=password, dsn=dsn, **retries)
+            db.call_timeout = QUERY_TIMEOUT_SECONDS * 1000
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(COLUMNS)
-            with connection:
-                writer.writerows(read_sections(connection, today, totals))
+            with db:
+                writer.writerows(read_sections(db, today, totals))
         if totals:
             TEMPORARY.replace(OUTPUT)
     except OSError as error:
@@ -275,10 +256,10 @@ def write_sections(today: date) -> Counter:
 
 
 def compare(today: date, force: bool) -> str:
-    """What an upload changes in Clever, such as "+12, -3, 41 changed". Ends the run if more than
-    MAX_REMOVED of the sections in terms that go on would vanish, unless `force` is given."""
+    """What an upload changes, such as "+12, -3, 41 changed"; ends the run if too much vanishes."""
 
     def rows_of(path: Path) -> Iterator[dict[str, str]]:
+        """The rows of a sections file, by column. Raises ValueError if it is none."""
         with open(path, encoding="utf-8", newline="") as file:
             rows = csv.DictReader(file)
             if rows.fieldnames != COLUMNS:
@@ -302,23 +283,21 @@ def compare(today: date, force: bool) -> str:
         return "not compared"
     added = [name(row) for row in rows_of(OUTPUT) if row["Section_id"] in new]
     for what, names in (("added", added), ("removed", removed)):
-        more = [f"and {len(names) - 20:,} more"] if len(names) > 20 else []
-        for name in names[:20] + more:
+        for name in names[:20] + [f"and {len(names) - 20:,} more"] * (len(names) > 20):
             log.debug("%s: %s", what, name)
-    gone = vanishing.total()
-    if gone > MAX_REMOVED * current and not force:
+    if vanishing.total() > MAX_REMOVED * current and not force:
+        share = f"{vanishing.total():,} of {current:,} current sections"
         schools = ", ".join(f"school {school}: {count}" for school, count in vanishing.items())
         advice = f"Look at {OUTPUT.name}; if it is right, run once with --force"
-        sys.exit(f"{gone:,} of {current:,} current sections would vanish ({schools}). {advice}")
+        sys.exit(f"{share} would vanish ({schools}). {advice}")
     return f"+{len(added):,}, -{len(removed):,}, {changed:,} changed"
 
 
 def send(connection: pysftp.Connection) -> None:
-    """Replace Clever's Sections.csv when the new one has arrived whole. Raises OSError, and what
-    paramiko raises."""
+    """Replace Clever's Sections.csv once the new one has arrived. Raises paramiko's errors."""
 
     def put(name: str) -> None:
-        # Not with pysftp's put: paramiko's goes on after a write that the server has refused.
+        """Write the file there. Unlike paramiko's put, stop at the first write that fails."""
         with open(OUTPUT, "rb") as source, connection.open(name, "wb") as target:
             while piece := source.read(32768):
                 signal.alarm(CONNECT_TIMEOUT_SECONDS)
@@ -326,8 +305,6 @@ def send(connection: pysftp.Connection) -> None:
         if connection.stat(name).st_size != OUTPUT.stat().st_size:
             raise OSError("the file has not arrived whole")
 
-    # Each write waits for its answer; TCP may not hold its end back as well, 40 ms each time.
-    connection.sftp_client.sock.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         put(TEMPORARY.name)
         try:
@@ -336,10 +313,9 @@ def send(connection: pysftp.Connection) -> None:
             connection.remove(TEMPORARY.name)  # fails if it is the connection that failed
             log.warning("Clever refuses to rename, so it is written directly: %s", cause(error))
             put(OUTPUT.name)
-    except BaseException:
-        with suppress(Exception):  # nothing is there to remove, or the connection has failed
+    finally:
+        with suppress(Exception):  # all went well, or it is the connection that failed
             connection.remove(TEMPORARY.name)
-        raise
 
 
 def upload() -> None:
@@ -369,42 +345,9 @@ def upload() -> None:
         time.sleep(RETRY_DELAY_SECONDS)
 
 
-def run(options: argparse.Namespace) -> int:
-    """Do what the command line asks for and return the exit status."""
-    started = time.monotonic()
-    screen = logging.StreamHandler()
-    screen.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    screen.setLevel("DEBUG" if options.verbose else "INFO" if sys.stderr.isatty() else "WARNING")
-    with step("opening the log", "Check the rights of the folder and the file"):
-        file = RotatingFileHandler(HERE / "clever_sections.log", "a", 10**6, 9, "utf-8")
-    form = "%(asctime).19s %(levelname)s %(message)s"
-    logging.basicConfig(level="DEBUG", format=form, handlers=[screen, file])
-    needed = DATABASE if options.dry_run else DATABASE + CLEVER
-    missing = [name for name in needed if not os.environ.get(name)]
-    if missing:
-        log.error("missing or empty variables: %s", ", ".join(missing))
-        return 2
-    with step("another run is at work", "Wait for its end"):
-        lock = open(__file__)  # the system lets go of it, however this run ends
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    totals = write_sections(options.date)
-    if not totals:
-        log.warning("no school is in session: nothing written, nothing uploaded")
-        return 0
-    changes = compare(options.date, options.force) if UPLOADED.exists() else "first upload"
-    if not options.dry_run:
-        upload()
-        with step(f"uploaded, but not copied to {UPLOADED.name}", "Check the disk's space"):
-            UPLOADED.write_bytes(OUTPUT.read_bytes())
-    done = "dry run, not uploaded" if options.dry_run else "uploaded"
-    summary = f"{totals.total():,} sections in {len(totals)} schools ({changes}), {done}"
-    log.info("%s, %.1f s", summary, time.monotonic() - started)
-    return 0
-
-
 def main(argv: list[str] | None = None) -> int:
     """Run the job for a command line and return the exit status."""
-    form = argparse.RawDescriptionHelpFormatter
+    started, form = time.monotonic(), argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=form)
     flag = parser.add_argument
     flag("--dry-run", action="store_true", help="upload nothing; needs no CLEVER_ variable")
@@ -414,10 +357,36 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     for number in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    screen = logging.StreamHandler()
+    screen.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    screen.setLevel("DEBUG" if options.verbose else "INFO" if sys.stderr.isatty() else "WARNING")
     logging.getLogger("paramiko").setLevel("CRITICAL")  # what it logs it raises, too
     logging.raiseExceptions = False  # a disk too full for the log is too full for Sections.csv
     try:
-        return run(options)
+        with step("opening the log", "Check the rights of the folder and the file"):
+            file = RotatingFileHandler(HERE / "clever_sections.log", "a", 10**6, 9, "utf-8")
+        file.setFormatter(logging.Formatter("%(asctime).19s %(levelname)s %(message)s"))
+        logging.basicConfig(level="DEBUG", handlers=[screen, file])
+        needed = DATABASE if options.dry_run else DATABASE + CLEVER
+        if missing := [name for name in needed if not os.environ.get(name)]:
+            log.error("missing or empty variables: %s", ", ".join(missing))
+            return 2
+        with step("another run is at work", "Wait for its end"):
+            lock = open(__file__)  # the system lets go of it, however this run ends
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        totals = write_sections(options.date)
+        if not totals:
+            log.warning("no school is in session: nothing written, nothing uploaded")
+            return 0
+        changes = compare(options.date, options.force) if UPLOADED.exists() else "first upload"
+        if not options.dry_run:
+            upload()
+            with step(f"uploaded, but not copied to {UPLOADED.name}", "Check the disk's space"):
+                UPLOADED.write_bytes(OUTPUT.read_bytes())
+        done = "dry run, not uploaded" if options.dry_run else "uploaded"
+        summary = f"{totals.total():,} sections in {len(totals)} schools ({changes}), {done}"
+        log.info("%s, %.1f s", summary, time.monotonic() - started)
+        return 0
     except SystemExit as failure:
         log.error("%s", failure)
     except KeyboardInterrupt as interruption:

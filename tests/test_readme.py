@@ -51,7 +51,7 @@ def test_the_table_of_messages_is_the_scripts() -> None:
 
 
 def test_the_table_of_settings_is_the_scripts() -> None:
-    settings = SOURCE.split("# --- Settings")[1].split("# --- What follows")[0]
+    settings = SOURCE.split("# --- Settings")[1].split("\nHERE = ")[0]
     rows = table("constant | default | meaning")
     names = [row[0].strip("`") for row in rows]
     assert names == re.findall(r"(?m)^([A-Z_]+)\b.* = ", settings)
