@@ -53,6 +53,14 @@ def test_the_log_names_every_school_and_the_totals(
     assert "INFO 20 sections in 4 schools (first upload), uploaded, " in log.splitlines()[-1]
 
 
+def test_a_large_log_is_set_aside(quiet: PowerSchool, job: Job) -> None:
+    job.log.write_text("an old line\n" * 100_000)
+    ended = job.connect(quiet).run("--dry-run")
+    assert ended.files == {"Sections.csv", "clever_sections.log", "clever_sections.log.1"}
+    assert "an old line" not in ended.log
+    assert "dry run, not uploaded" in ended.log
+
+
 def test_what_deserves_a_hand_is_told_but_mails_nobody(
     powerschool: PowerSchool, clever: Clever, job: Job
 ) -> None:
