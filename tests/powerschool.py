@@ -32,9 +32,9 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 CONNECT, ACCEPT, REFUSE, DATA, MARKER = 1, 2, 4, 6, 12
 PROTOCOL, DATA_TYPES, FUNCTION, ERROR, ROW_HEADER, ROW_DATA, PARAMETER = 1, 2, 3, 4, 6, 7, 8
 STATUS, DESCRIBE_INFO, PIGGYBACK = 9, 16, 17
-FETCH, LOGOFF, REEXECUTE_AND_FETCH, EXECUTE = 5, 9, 78, 94
+FETCH, REEXECUTE_AND_FETCH, EXECUTE = 5, 78, 94
 CLOSE_CURSORS, AUTH_PHASE_TWO, AUTH_PHASE_ONE = 105, 115, 118
-BREAK, RESET, INTERRUPT = 1, 2, 3
+BREAK, RESET = 1, 2
 VARCHAR2, NUMBER, DATE = 1, 2, 12
 SDU = 8192  # the size of a packet at most
 END_OF_FILE_FLAG = 0x40  # in a data packet: the client says goodbye
@@ -318,19 +318,14 @@ class Session(socketserver.BaseRequestHandler):
             return self.send(error(f"ORA-{code:05}: {problem}"))
         cursor.found = found
         names = [column[0].lower() for column in found.description]
-        cursor.waiting = found.fetchmany(rows)
-        cursor.types = [
-            self.column_types.get(name) or type_of_values(cursor.waiting, position)
-            for position, name in enumerate(names)
-        ]
+        cursor.types = [self.column_types[name] for name in names]
         answer = describe(names, cursor.types) if first else b""
         self.send(answer + self.rows(cursor_id, rows), cut=fault == "cut")
 
     def rows(self, cursor_id: int, count: int) -> bytes:
         """The next `count` rows of a cursor, and whether there are more."""
         cursor = self.cursors[cursor_id]
-        batch = cursor.waiting or cursor.found.fetchmany(count)
-        cursor.waiting = []
+        batch = cursor.found.fetchmany(count)
         encoders = [ENCODERS[kind] for kind in cursor.types]
         sent = bytearray([ROW_HEADER, 0, 0, 0, 0, 0, 0, 0])
         for row in batch:
@@ -349,7 +344,6 @@ class OpenCursor:
         self.sql, self.bind_types = sql, bind_types
         self.found: sqlite3.Cursor
         self.types: list[int] = []
-        self.waiting: list[tuple[object, ...]] = []
         self.sent = 0
 
 
@@ -546,9 +540,3 @@ def declared_types(sqlite: sqlite3.Connection) -> dict[str, int]:
     kinds = {"NUMBER": NUMBER, "VARCHAR2": VARCHAR2, "DATE": DATE}
     columns = [row for table in tables for row in sqlite.execute(f"PRAGMA table_info({table})")]
     return {column[1]: kinds[column[2]] for column in columns}
-
-
-def type_of_values(rows: list[tuple[object, ...]], position: int) -> int:
-    """The type of a computed column, from the first value that is not NULL."""
-    value = next((row[position] for row in rows if row[position] is not None), None)
-    return NUMBER if isinstance(value, int | float) else VARCHAR2
