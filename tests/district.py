@@ -50,6 +50,7 @@ def sample(path: Path) -> Path:
             sectionteacher.append((number * 100 - place, number, teacher, role, None, None))
         cc += [(len(cc), student, number, term, school) for student in range(students)]
         cc.append((9999, 1, -number, term, school))  # a student who has dropped the section
+        cc.append((9999, 2, number, 3500, school))  # one who was in it last year
     return create(
         path,
         {
@@ -87,6 +88,7 @@ TERMS = [
     term(100, 3602, "T2", "2026-11-23", "2027-03-05"),
     term(100, 3700, "27-28", "2027-08-16", "2028-06-02"),
     term(200, 3600, "26-27", "2026-08-19", "2027-06-04"),
+    term(200, 3701, "EC", "2026-11-02", "2027-10-01"),  # a term that is there before its year
     term(300, 3602, "S2", "2027-01-19", "2027-06-04"),
     term(300, 3600, "26-27", "2026-08-17", "2027-06-04"),
     term(300, 3601, "S1", "2026-08-17", "2026-12-18"),

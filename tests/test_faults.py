@@ -385,6 +385,25 @@ def test_an_upload_fails_once(large: Job, clever: Clever, step: str, wrong: str)
     assert "attempt 1: uploading to" in ended.log
 
 
+def test_the_next_try_waits(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
+    tries: dict[str, list[float]] = {"CONNECT": [], "LOG IN": []}
+
+    def once(wrong: str, where: str) -> Fault:
+        def fault(step: str, _: int) -> str | None:
+            if step != where:
+                return None
+            tries[where].append(time.monotonic())
+            return wrong if len(tries[where]) == 1 else None
+
+        return fault
+
+    quiet.fault, clever.fault = once("drop", "CONNECT"), once("cut", "LOG IN")
+    check_uploaded(ready, ready.set(RETRY_DELAY_SECONDS=1).run(), clever)
+    waits = [later - earlier for earlier, later in tries.values()]
+    assert len(waits) == 2
+    assert all(1 <= wait < 2 for wait in waits)
+
+
 def test_a_slow_upload_is_not_a_stalled_one(large: Job, clever: Clever) -> None:
     clever.fault = at("WRITE", "slow")  # five times: longer than CONNECT_TIMEOUT_SECONDS in all
     check_uploaded(large, large.run(), clever, 1500)
@@ -455,6 +474,17 @@ def test_the_folder_is_not_writable(ready: Job, clever: Clever) -> None:
     check_failed(
         ready, ready.end(process), "ERROR writing Sections.csv: [Errno 13] Permission denied"
     )
+    check_remote(clever, OLD)
+
+
+def test_the_disk_is_full_for_the_log_as_well(ready: Job, clever: Clever) -> None:
+    for path in (ready.log, ready.folder / "Sections.csv.tmp"):
+        path.symlink_to("/dev/full")
+    process = ready.start()
+    _, stderr = process.communicate(timeout=20)
+    assert process.returncode == 1
+    assert stderr.startswith("ERROR writing Sections.csv: [Errno 28] No space left on device")
+    assert stderr.count("\n") == 1
     check_remote(clever, OLD)
 
 
@@ -616,14 +646,14 @@ def test_the_last_day_of_a_term_is_not_past(guarded: Job, quiet: PowerSchool) ->
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"garbage", b"a,b\n1,2\n", b"\xff\xfe\x00", "half", "date"]
+    "content", [b"", b"garbage", b"a,b\n1,2\n", b"\xff\xfe\x00", "half a row", "date"]
 )
 def test_a_broken_copy_is_a_warning(
     guarded: Job, quiet: PowerSchool, clever: Clever, content: bytes | str
 ) -> None:
     whole = guarded.uploaded.read_bytes()
-    if content == "half":
-        content = whole[: len(whole) // 2]
+    if content == "half a row":
+        content = whole[: whole.rindex(b",Course")]
     elif content == "date":
         content = whole.replace(b"06/04/2027", b"soon")
     guarded.uploaded.write_bytes(content)
