@@ -21,6 +21,7 @@ import logging
 import os
 import re
 import signal
+import socket
 import sys
 import time
 from collections import Counter, defaultdict
@@ -42,7 +43,6 @@ except ImportError as error:
     sys.exit(f"ERROR {error}: run python3 -m pip install -r requirements.txt")
 
 # --- Settings: what a district changes --------------------------------------------------------
-
 OUTPUT_FILE_NAME = "Sections.csv"  # here and in Clever; only if Clever asks for another name
 VALID_SUBJECTS = [  # as Clever spells them; when Clever changes them
     "English/language arts", "Math", "Science", "Social studies", "Language",
@@ -224,9 +224,8 @@ def read_sections(db: oracledb.Connection, today: date, totals: Counter) -> Iter
     if not totals.total() and (totals or not closed):
         sys.exit(f"PowerSchool shows no {'section' if totals else 'school'} at all. Is that right?")
     for what, labels in sorted(remarks.items()):
-        sections = "1 section" if len(labels) == 1 else f"{len(labels):,} sections"
-        more = ", ..." if len(labels) > 3 else ""
-        log.info("%s: %s (%s%s)", what, sections, ", ".join(labels[:3]), more)
+        names = ", ".join(labels[:3] + ["..."] * (len(labels) > 3))
+        log.info("%s: %d section%s (%s)", what, len(labels), "s" * (len(labels) > 1), names)
 
 
 def write_sections(today: date) -> Counter:
@@ -285,11 +284,10 @@ def compare(today: date, force: bool) -> str:
     for what, names in (("added", added), ("removed", removed)):
         for name in names[:20] + [f"and {len(names) - 20:,} more"] * (len(names) > 20):
             log.debug("%s: %s", what, name)
-    if vanishing.total() > MAX_REMOVED * current and not force:
-        share = f"{vanishing.total():,} of {current:,} current sections"
+    if (gone := vanishing.total()) > MAX_REMOVED * current and not force:
         schools = ", ".join(f"school {school}: {count}" for school, count in vanishing.items())
         advice = f"Look at {OUTPUT.name}; if it is right, run once with --force"
-        sys.exit(f"{share} would vanish ({schools}). {advice}")
+        sys.exit(f"{gone:,} of {current:,} current sections would vanish ({schools}). {advice}")
     return f"+{len(added):,}, -{len(removed):,}, {changed:,} changed"
 
 
@@ -305,6 +303,8 @@ def send(connection: pysftp.Connection) -> None:
         if connection.stat(name).st_size != OUTPUT.stat().st_size:
             raise OSError("the file has not arrived whole")
 
+    # Each write waits for its answer; without this, TCP would have it wait 40 ms longer.
+    connection.sftp_client.sock.transport.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     try:
         put(TEMPORARY.name)
         try:
