@@ -112,7 +112,7 @@ def report(schools: int, sections: int, delay_ms: float, runs: int, usual_runs: 
     machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}"
     print(f"{schools} schools, {sections:,} sections, {delay_ms:g} ms a round trip; {machine}")
     print(f"Medians and spread of {runs} runs, of {usual_runs} of the usual way.\n")
-    print("| | clever_sections.py | a query for each section | ratio |")
+    print("| | clever_sections.py | a query for each section | times better |")
     print("|---|---|---|---|")
     for name, form, value in [
         ("round trips to the database", ",", lambda cost: cost.round_trips),
