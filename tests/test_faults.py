@@ -411,8 +411,16 @@ def test_a_slow_upload_is_not_a_stalled_one(large: Job, clever: Clever) -> None:
 
 
 def test_clever_refuses_to_rename(large: Job, clever: Clever) -> None:
-    clever.fault = at("RENAME", "Operation unsupported")
+    beside: list[str] = []
+
+    def fault(step: str, _: int) -> str | None:
+        if "RENAME" in clever.counts:
+            beside.extend(os.listdir(clever.folder))
+        return "Operation unsupported" if step == "RENAME" else None
+
+    clever.fault = fault
     ended = large.run()
+    assert beside.count("Sections.csv.tmp") == 2  # at RENAME and REMOVE; gone before it is written
     check_uploaded(large, ended, clever, 1500)
     assert ended.stderr.startswith("WARNING Clever refuses to rename, so it is written directly: ")
     assert "Operation unsupported" in ended.stderr

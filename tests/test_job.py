@@ -76,6 +76,13 @@ def test_what_deserves_a_hand_is_told_but_mails_nobody(
         assert remark not in ended.stderr
 
 
+def test_a_remark_names_the_first_three(quiet: PowerSchool, job: Job) -> None:
+    district.change(quiet.database, "UPDATE courses SET credittype = 'Xyz'")
+    log = job.connect(quiet).run("--dry-run").log
+    names = "100 C8.8, 100 C16.16, 100 C2.2, ..."
+    assert f"INFO no subject for credit type Xyz: 20 sections ({names})\n" in log
+
+
 def test_a_good_run_under_cron_prints_nothing(quiet: PowerSchool, clever: Clever, job: Job) -> None:
     ended = job.connect(quiet, clever).run()
     assert (ended.status, ended.stdout, ended.stderr) == (0, "", "")
