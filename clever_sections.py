@@ -119,10 +119,10 @@ def cause(error: BaseException) -> str:
     """What a library says of its error: on one line, and without the passwords."""
     if isinstance(error, pysftp.ConnectionException) and error.__context__:
         error = error.__context__  # pysftp's own error has no words
-    words = clean(error).rstrip(".") or type(error).__name__
+    words = str(error)
     for secret in filter(None, map(os.environ.get, (DATABASE[1], CLEVER[1]))):
         words = words.replace(secret, "*****")
-    return words
+    return clean(words).rstrip(".") or type(error).__name__
 
 
 @contextmanager
@@ -188,7 +188,7 @@ def section_row(school: int, highest: int, rows: list[tuple], remarks: dict) -> 
         remarks["no such course in PowerSchool"].append(label)
     if clean(credit) and not subject(credit):
         remarks[f"no subject for credit type {clean(credit)}"].append(label)
-    if level and not grade(level, highest):
+    if (level or 0) > 0 and not grade(level, highest):
         remarks[f"grade {level} cannot be read"].append(label)
     values = [clean(name), clean(number), clean(section_number)]
     values += [period(expression), subject(credit), grade(level, highest)]
