@@ -49,8 +49,16 @@ class Clever:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.loop.call_soon_threadsafe(self.server.close)
+        asyncio.run_coroutine_threadsafe(self.close(), self.loop).result()
         self.loop.call_soon_threadsafe(self.loop.stop)
+
+    async def close(self) -> None:
+        """End the server, and what hangs in it because a fault wants it so."""
+        self.server.close()
+        hanging = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
 
     async def listen(self) -> asyncssh.SSHAcceptor:
         return await asyncssh.listen(
