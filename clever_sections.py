@@ -174,7 +174,7 @@ def query(db: oracledb.Connection, what: str, sql: str, **binds: object) -> Iter
 
 
 def section_row(school: int, highest: int, rows: list[tuple], remarks: dict) -> list[str]:
-    """A section's columns up to Grade, or [] to leave it out, from a row for each of its staff."""
+    """A section's row up to Grade ([]: leave it out) from a row for each staff; fills `remarks`."""
     section, number, section_number, expression, level, course, name, credit, *_ = rows[0]
     label = f"{school} {clean(number)}.{clean(section_number)}"
     staff = list(dict.fromkeys(clean(teacher) for *_, teacher in rows if clean(teacher)))
@@ -222,7 +222,9 @@ def read_sections(db: oracledb.Connection, today: date, totals: Counter) -> Iter
     if closed:
         log.warning("no current school year: %s", ", ".join(closed))
     if not totals.total() and (totals or not closed):
-        sys.exit(f"PowerSchool shows no {'section' if totals else 'school'} at all. Is that right?")
+        sys.exit(
+            f"PowerSchool shows no {'section' if totals else 'school'}. Check the user's rights"
+        )
     for what, labels in sorted(remarks.items()):
         names = ", ".join(labels[:3] + ["..."] * (len(labels) > 3))
         log.info("%s: %d section%s (%s)", what, len(labels), "s" * (len(labels) > 1), names)
@@ -352,7 +354,7 @@ def main(argv: list[str] | None = None) -> int:
     flag = parser.add_argument
     flag("--dry-run", action="store_true", help="upload nothing; needs no CLEVER_ variable")
     flag("--force", action="store_true", help="upload even if many sections vanish from Clever")
-    flag("--date", type=date.fromisoformat, default=date.today(), help="YYYY-MM-DD to run as on")
+    flag("--date", type=date.fromisoformat, default=date.today(), help="run as if on YYYY-MM-DD")
     flag("-v", "--verbose", action="store_true", help="show progress and all changes")
     options = parser.parse_args(argv)
     for number in (signal.SIGALRM, signal.SIGINT, signal.SIGTERM):

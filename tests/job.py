@@ -17,7 +17,7 @@ TODAY = "2026-11-24"
 
 @dataclass
 class Ended:
-    """How a run ended. `files` are the names beside the script, without what was there before."""
+    """How a run ended. `files` are the names beside the script and its known_hosts."""
 
     status: int
     stdout: str

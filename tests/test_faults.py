@@ -203,9 +203,9 @@ def test_the_last_batch_of_many_rows_fails(
 @pytest.mark.parametrize(
     ("sql", "words"),
     [
-        ("DELETE FROM schools", "PowerSchool shows no school at all"),
-        ("UPDATE schools SET state_excludefromreporting = 1", "PowerSchool shows no school at all"),
-        ("DELETE FROM sections", "PowerSchool shows no section at all"),
+        ("DELETE FROM schools", "PowerSchool shows no school. Check"),
+        ("UPDATE schools SET state_excludefromreporting = 1", "PowerSchool shows no school. Check"),
+        ("DELETE FROM sections", "PowerSchool shows no section. Check"),
     ],
 )
 def test_nothing_to_export(
