@@ -222,9 +222,7 @@ def read_sections(db: oracledb.Connection, today: date, totals: Counter) -> Iter
     if closed:
         log.warning("no current school year: %s", ", ".join(closed))
     if not totals.total() and (totals or not closed):
-        sys.exit(
-            f"PowerSchool shows no {'section' if totals else 'school'}. Check the user's rights"
-        )
+        sys.exit(f"PowerSchool shows no {'section' if totals else 'school'}. Check the account")
     for what, labels in sorted(remarks.items()):
         names = ", ".join(labels[:3] + ["..."] * (len(labels) > 3))
         log.info("%s: %d section%s (%s)", what, len(labels), "s" * (len(labels) > 1), names)
