@@ -1,6 +1,6 @@
 """What a night costs: the job as a process against both stand-ins, beside the usual way.
 
-python tests/bench.py --schools 10 --sections 3000 --delay-ms 5
+python tests/bench.py --schools 10 --sections 3000 --delay-ms 5 --clever-delay-ms 40
 python tests/bench.py --check       (fails if round trips grow with the sections)
 """
 
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,21 +21,34 @@ from statistics import median
 import district
 from clever import Clever
 from job import TODAY, Job
+from line import Line
 from powerschool import PowerSchool
 
-USUAL_WAY = Path(__file__).with_name("usual_way.py")
+USUAL_WAY = str(Path(__file__).with_name("usual_way.py"))
+PLAIN_PUT = str(Path(__file__).with_name("plain_put.py"))
 
 
 @dataclass
 class Cost:
     """What one run took."""
 
-    round_trips: int
+    round_trips: int  # to the database
     seconds: float
     start_up: float  # seconds from the start of the process to its first query
     processor: float  # seconds of the process itself
     memory: float  # MB at its peak
     uploaded: int  # bytes
+    ids: float  # seconds that comparing with Clever's other files takes
+    upload: float  # seconds from the connection to Clever to the last request there, less the ids
+
+
+@dataclass
+class Costs:
+    """All runs of one benchmark."""
+
+    job: list[Cost]
+    usual_way: list[Cost]
+    plain_put: list[Cost]
 
 
 def run(command: list[str], environment: dict[str, str]) -> tuple[float, float, float, float]:
@@ -48,106 +62,164 @@ def run(command: list[str], environment: dict[str, str]) -> tuple[float, float, 
     return started, time.monotonic() - started, processor, usage.ru_maxrss / 1024
 
 
-# A process begins with the memory peak of the one that starts it, so the stand-ins may not do that.
-LAUNCHER = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+class Bench:
+    """Both stand-ins, a made district, and a process that starts what is measured."""
+
+    def __init__(self, powerschool: PowerSchool, clever: Clever, line: Line, folder: Path) -> None:
+        self.powerschool = powerschool
+        self.clever = clever
+        self.job = Job(folder / "job").connect(powerschool, clever, line)
+        self.folder = folder
+        # A process begins with the memory peak of the one that starts it, so the stand-ins may not
+        # be in that.
+        self.launcher = ProcessPoolExecutor(1, multiprocessing.get_context("spawn"))
+
+    def run_job(self) -> Cost:
+        return self.measure([str(self.job.script), "--date", TODAY])
+
+    def run_usual_way(self) -> Cost:
+        return self.measure([USUAL_WAY, str(self.folder), str(self.job.known_hosts)])
+
+    def run_plain_put(self) -> Cost:
+        return self.measure([PLAIN_PUT, str(self.job.output), str(self.job.known_hosts)])
+
+    def measure(self, arguments: list[str]) -> Cost:
+        """The cost of running a Python script against both stand-ins."""
+        queried: list[float] = []
+        sent: list[tuple[str, float]] = []
+
+        def note_query(step: str) -> None:
+            if "FROM" in step:
+                queried.append(time.monotonic())
+
+        def note_request(step: str) -> None:
+            sent.append((step, time.monotonic()))
+
+        self.powerschool.fault = note_query
+        self.clever.fault = note_request
+        trips = self.powerschool.round_trips
+        command = [sys.executable, *arguments]
+        ended = self.launcher.submit(run, command, self.job.environment).result()
+        started, seconds, processor, memory = ended
+        ids = 0.0
+        if any(step.startswith("LIST") for step, _ in sent):
+            first = next(when for step, when in sent if step.startswith("LIST"))
+            then = next(when for step, when in sent if step.startswith("REMOVE"))
+            ids = then - first
+        return Cost(
+            round_trips=self.powerschool.round_trips - trips,
+            seconds=seconds,
+            start_up=queried[0] - started if queried else 0.0,
+            processor=processor,
+            memory=memory,
+            uploaded=(self.clever.folder / "Sections.csv").stat().st_size,
+            ids=ids,
+            upload=sent[-1][1] - sent[0][1] - ids,
+        )
 
 
-def measure(command: list[str], powerschool: PowerSchool, clever: Clever, job: Job) -> Cost:
-    """The cost of running a command against both stand-ins."""
-    queried: list[float] = []
-
-    def note_queries(step: str, _: int) -> None:
-        if not queried and step.lstrip().startswith("SELECT"):
-            queried.append(time.monotonic())
-
-    powerschool.fault = note_queries
-    trips = powerschool.round_trips
-    started, seconds, processor, memory = LAUNCHER.submit(run, command, job.environment).result()
-    trips = powerschool.round_trips - trips
-    uploaded = (clever.folder / "Sections.csv").stat().st_size
-    return Cost(trips, seconds, queried[0] - started, processor, memory, uploaded)
-
-
-def nights(
-    schools: int, sections: int, delay_ms: float, runs: int, usual_runs: int
-) -> list[list[Cost]]:
-    """Costs of the job, after a first night that is not counted, and of the usual way."""
+def nights(options: argparse.Namespace) -> Costs:
+    """Run everything as often as the options say, after a first night that is not counted."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        database = district.made(folder / "made.db", schools, sections)
-        with PowerSchool(database) as powerschool, Clever(folder / "clever") as clever:
-            job = Job(folder / "job").connect(powerschool, clever)
-            commands = {
-                runs: [sys.executable, str(job.script), "--date", TODAY],
-                -usual_runs: [sys.executable, str(USUAL_WAY), str(folder), str(job.known_hosts)],
-            }
-            measure(commands[runs], powerschool, clever, job)
-            powerschool.delay = delay_ms / 1000
-            return [
-                [measure(command, powerschool, clever, job) for _ in range(abs(times))]
-                for times, command in commands.items()
-            ]
+        database = district.made(folder / "made.db", options.schools, options.sections)
+        with (
+            PowerSchool(database) as powerschool,
+            Clever(folder / "clever") as clever,
+            Line(clever.port, options.clever_delay_ms / 2000) as line,
+        ):
+            district.put_other_files(clever.folder, options.schools, options.sections)
+            bench = Bench(powerschool, clever, line, folder)
+            bench.run_job()
+            powerschool.delay = options.delay_ms / 1000
+            job = [bench.run_job() for _ in range(options.runs)]
+            plain_put = [bench.run_plain_put() for _ in range(options.runs)]
+            usual_way = [bench.run_usual_way() for _ in range(options.usual_runs)]
+            return Costs(job, usual_way, plain_put)
 
 
-def row(name: str, form: str, ours: list[float], usual: list[float]) -> str:
-    """A line of the table: medians with their spread, and the ratio."""
-
-    def cell(values: list[float]) -> str:
-        if not values:
-            return ""
-        low, high = min(values), max(values)
-        spread = f" ({low:{form}}-{high:{form}})" if f"{low:{form}}" != f"{high:{form}}" else ""
-        return f"{median(values):{form}}{spread}"
-
-    if not usual or name == "bytes uploaded":
-        ratio = ""
-    else:  # how many times better, whether less is better or more
-        factor = median(usual) / median(ours)
-        ratio = f"{1 / factor if 'a second' in name else factor:.1f}"
-    return f"| {name} | {cell(ours)} | {cell(usual)} | {ratio} |"
+def cell(values: list[float], form: str) -> str:
+    """The median of some values, with their spread."""
+    if not values:
+        return ""
+    low = f"{min(values):{form}}"
+    high = f"{max(values):{form}}"
+    spread = f" ({low}-{high})" if low != high else ""
+    return f"{median(values):{form}}{spread}"
 
 
-def report(schools: int, sections: int, delay_ms: float, runs: int, usual_runs: int) -> None:
-    ours, usual = nights(schools, sections, delay_ms, runs, usual_runs)
-    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}"
-    print(f"{schools} schools, {sections:,} sections, {delay_ms:g} ms a round trip; {machine}")
-    print(f"Medians and spread of {runs} runs, of {usual_runs} of the usual way.\n")
-    print("| | clever_sections.py | a query for each section | times better |")
-    print("|---|---|---|---|")
-    for name, form, value in [
-        ("round trips to the database", ",", lambda cost: cost.round_trips),
+def times_better(ours: list[float], others: list[float]) -> str:
+    """How many times less ours take."""
+    return f"{median(others) / median(ours):.1f}" if others else ""
+
+
+def print_report(costs: Costs, sections: int) -> None:
+    """Print the tables of the README."""
+    rows: list[tuple[str, str, Callable[[Cost], float]]] = [
+        ("round trips to the database", ",.0f", lambda cost: cost.round_trips),
         ("seconds", ".2f", lambda cost: cost.seconds),
         ("of these, start-up: to the first query", ".2f", lambda cost: cost.start_up),
-        ("sections a second", ",.0f", lambda cost: sections / cost.seconds),
         ("processor time, µs a section", ".1f", lambda cost: cost.processor / sections * 1e6),
         ("peak memory, MB", ".0f", lambda cost: cost.memory),
-        ("bytes uploaded", ",", lambda cost: cost.uploaded),
-    ]:
-        print(row(name, form, [value(cost) for cost in ours], [value(cost) for cost in usual]))
+    ]
+    print("| | clever_sections.py | a query for each section | times better |")
+    print("|---|---|---|---|")
+    for name, form, value in rows:
+        ours = [value(cost) for cost in costs.job]
+        usual = [value(cost) for cost in costs.usual_way]
+        print(
+            f"| {name} | {cell(ours, form)} | {cell(usual, form)} | {times_better(ours, usual)} |"
+        )
+    ours = [cost.upload for cost in costs.job]
+    plain = [cost.upload for cost in costs.plain_put]
+    ratio = median(ours) / median(plain)
+    print("\n| | clever_sections.py | pysftp's put of the same file | times its time |")
+    print("|---|---|---|---|")
+    print(f"| upload, seconds | {cell(ours, '.2f')} | {cell(plain, '.2f')} | {ratio:.2f} |")
+    compared = cell([cost.ids for cost in costs.job], ".2f")
+    print(f"| comparing with Clever's other files, seconds | {compared} | | |")
+    print(f"| bytes | {costs.job[0].uploaded:,} | {costs.plain_put[0].uploaded:,} | |")
 
 
-def check() -> int:
+def report(options: argparse.Namespace) -> None:
+    costs = nights(options)
+    machine = f"Python {platform.python_version()}, {os.cpu_count()} cores, {platform.machine()}"
+    print(f"{options.schools} schools, {options.sections:,} sections; {machine}")
+    delays = f"{options.delay_ms:g} ms to the database, {options.clever_delay_ms:g} ms to Clever"
+    print(f"A round trip takes {delays}.")
+    print(f"Medians and spread of {options.runs} runs, of {options.usual_runs} of the usual way.\n")
+    print_report(costs, options.sections)
+
+
+def check(options: argparse.Namespace) -> int:
     """Compare the round trips of a district and of one ten times as large. Returns the status."""
-    trips = {}
-    for sections in (600, 6000):
-        [cost], _ = nights(3, sections, 0, 1, 0)
-        trips[sections] = cost.round_trips
-        print(f"3 schools, {sections:,} sections: {cost.round_trips} round trips")
-    return int(len(set(trips.values())) != 1)
+    options.schools = 3
+    options.runs = 1
+    options.usual_runs = 0
+    options.delay_ms = 0
+    trips = []
+    for options.sections in (600, 6000):
+        costs = nights(options)
+        trips.append(costs.job[0].round_trips)
+        print(f"3 schools, {options.sections:,} sections: {trips[-1]} round trips")
+    return 0 if trips[0] == trips[1] else 1
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--schools", type=int, default=10)
     parser.add_argument("--sections", type=int, default=3000)
-    parser.add_argument("--delay-ms", type=float, default=5)
+    parser.add_argument("--delay-ms", type=float, default=5, help="a round trip to the database")
+    parser.add_argument(
+        "--clever-delay-ms", type=float, default=0, help="a round trip to Clever, half each way"
+    )
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--usual-runs", type=int, default=3, help="0 to leave the usual way out")
     parser.add_argument("--check", action="store_true", help="only count the round trips")
     options = parser.parse_args()
     if options.check:
-        return check()
-    report(options.schools, options.sections, options.delay_ms, options.runs, options.usual_runs)
+        return check(options)
+    report(options)
     return 0
 
 

@@ -1,92 +1,136 @@
-"""A stand-in for Clever: an SFTP server on loopback with a password and host keys of its own.
+"""A stand-in for Clever: an SFTP server on loopback, as strict as the one that Clever publishes.
 
-with Clever(folder) as clever:
-    clever.known_hosts_line, clever.address, clever.username, clever.password
-    (clever.folder / "Sections.csv").read_bytes()
+    with Clever(folder) as clever:
+        clever.known_hosts_line(), clever.address, clever.username, clever.password
+        (clever.folder / "Sections.csv").read_bytes()
+        clever.stored                        # each file that was stored: its name and content
+
+It follows github.com/Clever/sftp (server.go, s3driver.go), which keeps files as objects in S3:
+- it names no extensions, and an extended request ends the session;
+- a file is stored whole, when its handle is closed, and dropped if the connection goes before that;
+  a failure to store it is the answer to the close; a file that was only read is stored again;
+- a plain rename replaces an existing file; removing what is not there succeeds;
+- a look at a name finds the first file whose name begins with it;
+- each request is answered before the next one is read.
+The format of the packets is that of SFTP version 3 (draft-ietf-secsh-filexfer-02).
 """
 
 import asyncio
 import logging
-import threading
+import struct
+import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import asyncssh
+from background import Background
+from faults import DROP, HALF, HANG, LOSE, SLOW, Fault
 
 logging.getLogger("asyncssh").setLevel(logging.CRITICAL)
 
-# Called with a step ("LOG IN", "WRITE", "RENAME", "REMOVE") and how often that step has come.
-# Answers with None or with what goes wrong: "cut" the connection, "hang", be "slow", "lose" what
-# was written and say that all is well, or the text of a refusal.
-Fault = Callable[[str, int], "str | None"]
+INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT = 1, 2, 3, 4, 5, 6, 7, 8
+OPENDIR, READDIR, REMOVE, REALPATH, STAT, RENAME = 11, 12, 13, 16, 17, 18
+STATUS, HANDLE, FILE_DATA, NAME, ATTRS, EXTENDED = 101, 102, 103, 104, 105, 200
+OK, END_OF_FILE, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, UNSUPPORTED = 0, 1, 2, 3, 4, 8
+CREATE_AND_TRUNCATE = 0x08 | 0x10  # flags of OPEN
+SIZE_MODE_TIMES = 0x01 | 0x04 | 0x08  # flags of ATTRS
+CODES = {
+    "end of file": END_OF_FILE,
+    "No such file": NO_SUCH_FILE,
+    "Permission denied": PERMISSION_DENIED,
+    "Operation unsupported": UNSUPPORTED,
+}
+POSIX_RENAME = "posix-rename@openssh.com"
 
 
-class Clever:
-    """The server, on a free port, while its `with` block lasts. Uploads arrive in `folder`."""
+class Refused(Exception):
+    """What the server answers instead of doing what was asked; the text is the answer's."""
 
-    username, password = "district-0042", "Quartz-Lake-93"
+
+class Ended(Exception):
+    """The server ends the session, without an answer."""
+
+
+class Clever(Background):
+    """The server, on a free port, while its `with` block lasts. The account's home is `folder`.
+
+    `fault` is asked at the steps CONNECT, LOG IN, SESSION, and at each packet: its kind and the
+    name that it is about, such as "WRITE Sections.csv.tmp" or "EXTENDED posix-rename@openssh.com".
+    With `extensions` the server names posix-rename, knows it, and refuses other extended requests.
+    With `shuffles` it answers writes out of order.
+    """
+
+    username = "district-0042"
+    password = "Quartz-Lake-93"
 
     def __init__(
         self,
         folder: Path,
         fault: Fault | None = None,
         key_types: tuple[str, ...] = ("ssh-ed25519",),
+        extensions: bool = False,
+        shuffles: bool = False,
     ) -> None:
         self.folder = folder
+        self.folder.mkdir(exist_ok=True)
         self.fault = fault
         self.keys = [asyncssh.generate_private_key(kind) for kind in key_types]
-        self.counts: dict[str, int] = {}
+        self.extensions = extensions
+        self.shuffles = shuffles
+        self.steps: list[str] = []  # every step that was reached, in order
+        self.stored: list[tuple[str, bytes]] = []  # every file that was stored, in order
         self.passwords: list[str] = []  # every password that was sent here
 
-    def __enter__(self) -> "Clever":
-        self.folder.mkdir(exist_ok=True)
-        self.loop = asyncio.new_event_loop()
-        threading.Thread(target=self.loop.run_forever, daemon=True).start()
-        self.server = asyncio.run_coroutine_threadsafe(self.listen(), self.loop).result()
-        self.port = self.server.get_port()
-        self.address = f"127.0.0.1:{self.port}"
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        asyncio.run_coroutine_threadsafe(self.close(), self.loop).result()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-
-    async def close(self) -> None:
-        """End the server, and what hangs in it because a fault wants it so."""
-        self.server.close()
-        hanging = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in hanging:
-            task.cancel()
-        await asyncio.gather(*hanging, return_exceptions=True)
-
-    async def listen(self) -> asyncssh.SSHAcceptor:
-        return await asyncssh.listen(
+    async def start(self) -> None:
+        self.server = await asyncssh.listen(
             "127.0.0.1",
             0,
             server_factory=lambda: Login(self),
             server_host_keys=self.keys,
-            sftp_factory=lambda channel: Files(channel, self),
+            encoding=None,
         )
+        self.port = self.server.get_port()
+        self.address = f"127.0.0.1:{self.port}"
+        self.never = asyncio.Event()
+
+    async def stop(self) -> None:
+        self.server.close()
 
     def known_hosts_line(self, key: int = 0, host: str = "") -> str:
         """A line for known_hosts with one of the host keys."""
         public = self.keys[key].export_public_key().decode()
         return f"{host or f'[127.0.0.1]:{self.port}'} {public}"
 
-    async def misbehave(self, step: str, connection: asyncssh.SSHServerConnection) -> bool:
-        """Do what `fault` says at this step. True if it is to "lose" what was sent."""
-        self.counts[step] = self.counts.get(step, 0) + 1
-        wrong = self.fault and self.fault(step, self.counts[step])
-        if wrong == "cut":
+    def files(self) -> list[Path]:
+        """What is stored, in the order of the names."""
+        return sorted(self.folder.iterdir())
+
+    def store(self, name: str, content: bytes) -> None:
+        self.stored.append((name, content))
+        (self.folder / name).write_bytes(content)
+
+    def wrong_at(self, step: str) -> str | None:
+        """Note the step, and ask the fault what goes wrong at it."""
+        self.steps.append(step)
+        return self.fault(step) if self.fault else None
+
+    async def misbehave(self, step: str, connection: asyncssh.SSHServerConnection) -> str | None:
+        """Do what goes wrong at this step. Returns HALF and LOSE, which the caller sees to.
+
+        Raises Refused for a text that is no fault's word.
+        """
+        wrong = self.wrong_at(step)
+        if wrong == DROP:
             connection.abort()
-        if wrong in ("cut", "hang"):
-            await asyncio.Event().wait()
-        if wrong == "slow":
+        if wrong in (DROP, HANG):
+            await self.never.wait()
+        if wrong == SLOW:
             await asyncio.sleep(0.7)
-        elif wrong and wrong != "lose":
-            raise asyncssh.SFTPFailure(wrong)
-        return wrong == "lose"
+            return None
+        if wrong in (None, HALF, LOSE):
+            return wrong
+        raise Refused(wrong)
 
 
 class Login(asyncssh.SSHServer):
@@ -95,8 +139,10 @@ class Login(asyncssh.SSHServer):
     def __init__(self, clever: Clever) -> None:
         self.clever = clever
 
-    def connection_made(self, connection: asyncssh.SSHServerConnection) -> None:
-        self.connection = connection
+    def connection_made(self, conn: asyncssh.SSHServerConnection) -> None:
+        self.connection = conn
+        if self.clever.wrong_at("CONNECT") == DROP:
+            conn.abort()
 
     def password_auth_supported(self) -> bool:
         return True
@@ -106,23 +152,263 @@ class Login(asyncssh.SSHServer):
         await self.clever.misbehave("LOG IN", self.connection)
         return (username, password) == (self.clever.username, self.clever.password)
 
+    async def session_requested(self) -> "Session":
+        await self.clever.misbehave("SESSION", self.connection)
+        return Session(self.clever, self.connection)
 
-class Files(asyncssh.SFTPServer):
-    """The account's home directory, which is all that it can see."""
 
-    def __init__(self, channel: Any, clever: Clever) -> None:
-        super().__init__(channel, chroot=bytes(clever.folder))
+@dataclass
+class Handle:
+    """An open file with its `content`, or an open folder with its `names`."""
+
+    name: str
+    content: bytearray = field(default_factory=bytearray)
+    names: list[str] | None = None
+    is_folder: bool = False
+
+
+class Session(asyncssh.SSHServerSession[bytes]):
+    """One SFTP session: a packet at a time, each answered before the next one is read."""
+
+    def __init__(self, clever: Clever, connection: asyncssh.SSHServerConnection) -> None:
         self.clever = clever
+        self.connection = connection
+        self.handles: dict[str, Handle] = {}
+        self.received = bytearray()
+        self.packets: asyncio.Queue[bytes] = asyncio.Queue()
+        self.held_back: bytes | None = None  # an answer that comes after the next one
 
-    async def write(self, file: Any, offset: int, data: bytes) -> int:  # type: ignore[override]
-        if await self.clever.misbehave("WRITE", self.connection):
-            return len(data)
-        return super().write(file, offset, data)
+    def connection_made(self, chan: asyncssh.SSHServerChannel[bytes]) -> None:
+        self.channel = chan
 
-    async def posix_rename(self, old: bytes, new: bytes) -> None:  # type: ignore[override]
-        await self.clever.misbehave("RENAME", self.connection)
-        super().posix_rename(old, new)
+    def subsystem_requested(self, subsystem: str) -> bool:
+        return subsystem == "sftp"
 
-    async def remove(self, path: bytes) -> None:  # type: ignore[override]
-        await self.clever.misbehave("REMOVE", self.connection)
-        super().remove(path)
+    def session_started(self) -> None:
+        self.worker = asyncio.create_task(self.work())
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.worker.cancel()  # what was open is dropped, not stored
+
+    def eof_received(self) -> bool:
+        return False
+
+    def data_received(self, data: bytes, datatype: int | None) -> None:
+        """Collect whole packets: a length of four bytes, then as many bytes."""
+        self.received += data
+        while len(self.received) >= 4:
+            [length] = struct.unpack_from(">I", self.received)
+            if len(self.received) < 4 + length:
+                return
+            self.packets.put_nowait(bytes(self.received[4 : 4 + length]))
+            del self.received[: 4 + length]
+
+    async def work(self) -> None:
+        try:
+            while True:
+                await self.answer(Reader(await self.packets.get()))
+        except Ended:
+            self.channel.close()
+
+    async def answer(self, packet: "Reader") -> None:
+        """Answer one packet, or do what the fault at this step wants."""
+        kind = packet.byte()
+        number = packet.raw(4)
+        if kind == INIT:
+            await self.clever.misbehave("INIT", self.connection)
+            extensions = text(POSIX_RENAME) + text("1") if self.clever.extensions else b""
+            self.send(bytes([VERSION]) + struct.pack(">I", 3) + extensions)
+            return
+        name, respond = ANSWERS[kind]
+        subject = packet.text()  # of every packet: a file's name, a handle, an extension's name
+        about = self.handles[subject].name if subject in self.handles else subject
+        wrong = None
+        try:
+            wrong = await self.clever.misbehave(f"{name} {about}", self.connection)
+            answer = respond(self, subject, packet, wrong == LOSE)
+        except Refused as refusal:
+            answer = status(str(refusal))
+        answer = answer[:1] + number + answer[1:]
+        if wrong == HALF:
+            self.send(answer, half=True)
+        elif kind == WRITE and self.clever.shuffles:
+            self.send_out_of_order(answer)
+        else:
+            self.send(answer)
+
+    def send(self, answer: bytes, half: bool = False) -> None:
+        """Send an answer; with `half`, half of it, and then nothing more."""
+        packet = struct.pack(">I", len(answer)) + answer
+        if half:
+            self.channel.write(packet[: len(packet) // 2])
+            asyncio.get_running_loop().call_soon(self.connection.abort)
+        else:
+            self.channel.write(packet)
+
+    def send_out_of_order(self, answer: bytes) -> None:
+        """Hold every second answer back until the next one is sent, for 0.1 seconds at most."""
+        if self.held_back is None:
+            self.held_back = answer
+            asyncio.get_running_loop().call_later(0.1, self.send_held_back)
+        else:
+            self.send(answer)
+            self.send_held_back()
+
+    def send_held_back(self) -> None:
+        if self.held_back is not None:
+            self.send(self.held_back)
+            self.held_back = None
+
+    # --- An answer for each kind of packet, without the request's number in it. Raises Refused. ---
+
+    def open(self, name: str, packet: "Reader", lose: bool) -> bytes:
+        flags = packet.integer()
+        if flags & CREATE_AND_TRUNCATE == CREATE_AND_TRUNCATE:
+            return self.new_handle(Handle(name))
+        content = self.existing(name).read_bytes()
+        return self.new_handle(Handle(name, bytearray(content)))
+
+    def close(self, handle: str, packet: "Reader", lose: bool) -> bytes:
+        """Now the file is stored, even if it was only read."""
+        closed = self.handles.pop(handle)
+        if not closed.is_folder and not lose:
+            self.clever.store(closed.name, bytes(closed.content))
+        return status("")
+
+    def write(self, handle: str, packet: "Reader", lose: bool) -> bytes:
+        offset = packet.long()
+        data = packet.data()
+        if not lose:
+            content = self.handles[handle].content
+            content.extend(bytes(max(0, offset - len(content))))  # a gap is filled with zeros
+            content[offset : offset + len(data)] = data
+        return status("")
+
+    def read(self, handle: str, packet: "Reader", lose: bool) -> bytes:
+        offset = packet.long()
+        size = packet.integer()
+        data = self.handles[handle].content[offset : offset + min(size, 32768)]
+        if not data:
+            raise Refused("end of file")
+        return bytes([FILE_DATA]) + struct.pack(">I", len(data)) + data
+
+    def stat(self, name: str, packet: "Reader", lose: bool) -> bytes:
+        """What is known of the first file that begins with this name; 0 bytes for an open one."""
+        found = [path for path in self.clever.files() if path.name.startswith(name)]
+        if found:
+            return bytes([ATTRS]) + attributes(found[0])
+        if any(handle.name == name for handle in self.handles.values()):
+            return bytes([ATTRS]) + attributes(None)
+        raise Refused("No such file")
+
+    def fstat(self, handle: str, packet: "Reader", lose: bool) -> bytes:
+        return self.stat(self.handles[handle].name, packet, lose)
+
+    def opendir(self, name: str, packet: "Reader", lose: bool) -> bytes:
+        names = [path.name for path in self.clever.files()]
+        return self.new_handle(Handle(name, names=names, is_folder=True))
+
+    def readdir(self, handle: str, packet: "Reader", lose: bool) -> bytes:
+        """All the names at once; the second time, that there are no more."""
+        names = self.handles[handle].names
+        if names is None:
+            raise Refused("end of file")
+        self.handles[handle].names = None
+        entries = [(name, attributes(self.clever.folder / name)) for name in names]
+        entries += [(".", attributes(None)), ("..", attributes(None))]
+        listing = b"".join(text(name) + text(name) + known for name, known in entries)
+        return bytes([NAME]) + struct.pack(">I", len(entries)) + listing
+
+    def remove(self, name: str, packet: "Reader", lose: bool) -> bytes:
+        (self.clever.folder / name).unlink(missing_ok=True)
+        return status("")
+
+    def realpath(self, name: str, packet: "Reader", lose: bool) -> bytes:
+        path = text(f"/{name.strip('./')}")
+        return bytes([NAME]) + struct.pack(">I", 1) + path + path + struct.pack(">I", 0)
+
+    def rename(self, old: str, packet: "Reader", lose: bool) -> bytes:
+        """Copy, then remove: an existing file is replaced."""
+        self.existing(old).replace(self.clever.folder / packet.text())
+        return status("")
+
+    def extended(self, name: str, packet: "Reader", lose: bool) -> bytes:
+        if not self.clever.extensions:
+            raise Ended
+        if name != POSIX_RENAME:
+            raise Refused("Operation unsupported")
+        return self.rename(packet.text(), packet, lose)
+
+    def existing(self, name: str) -> Path:
+        path = self.clever.folder / name
+        if not path.is_file():
+            raise Refused("NoSuchKey: The specified key does not exist")
+        return path
+
+    def new_handle(self, handle: Handle) -> bytes:
+        name = f"handle-{len(self.clever.steps)}"
+        self.handles[name] = handle
+        return bytes([HANDLE]) + text(name)
+
+
+ANSWERS: dict[int, tuple[str, Callable[[Session, str, "Reader", bool], bytes]]] = {
+    OPEN: ("OPEN", Session.open),
+    CLOSE: ("CLOSE", Session.close),
+    READ: ("READ", Session.read),
+    WRITE: ("WRITE", Session.write),
+    LSTAT: ("STAT", Session.stat),
+    STAT: ("STAT", Session.stat),
+    FSTAT: ("STAT", Session.fstat),
+    OPENDIR: ("LIST", Session.opendir),
+    READDIR: ("LIST", Session.readdir),
+    REMOVE: ("REMOVE", Session.remove),
+    REALPATH: ("REALPATH", Session.realpath),
+    RENAME: ("RENAME", Session.rename),
+    EXTENDED: ("EXTENDED", Session.extended),
+}
+
+
+class Reader:
+    """Takes a packet apart, from front to back."""
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.position = 0
+
+    def raw(self, length: int) -> bytes:
+        self.position += length
+        return self.content[self.position - length : self.position]
+
+    def byte(self) -> int:
+        return self.raw(1)[0]
+
+    def integer(self) -> int:
+        return int.from_bytes(self.raw(4), "big")
+
+    def long(self) -> int:
+        return int.from_bytes(self.raw(8), "big")
+
+    def data(self) -> bytes:
+        """Bytes after their length."""
+        return self.raw(self.integer())
+
+    def text(self) -> str:
+        return self.data().decode()
+
+
+def text(value: str) -> bytes:
+    return struct.pack(">I", len(value.encode())) + value.encode()
+
+
+def status(words: str) -> bytes:
+    """STATUS: "" is that all went well; any other text is why not."""
+    codes = [code for beginning, code in CODES.items() if words.startswith(beginning)]
+    code = (codes or [FAILURE])[0] if words else OK
+    return bytes([STATUS]) + struct.pack(">I", code) + text(words) + text("")
+
+
+def attributes(path: Path | None) -> bytes:
+    """ATTRS of a file, or of what has no size: flags, size, mode, last access and change."""
+    size = path.stat().st_size if path else 0
+    changed = int(path.stat().st_mtime if path else time.time())
+    return struct.pack(">IQIII", SIZE_MODE_TIMES, size, 0o777, changed, changed)

@@ -1,11 +1,14 @@
 """The stand-ins and the job, for every test that asks for them."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import district
 import pytest
+from checks import OLD, QUICK
 from clever import Clever
+from hosts import LIBRARY, Hosts
 from job import Job
 from powerschool import PowerSchool
 
@@ -34,3 +37,36 @@ def clever(tmp_path: Path) -> Iterator[Clever]:
 def job(tmp_path: Path) -> Job:
     """The job, not yet connected to any server."""
     return Job(tmp_path / "job")
+
+
+@pytest.fixture
+def ready(quiet: PowerSchool, clever: Clever, job: Job) -> Job:
+    """A connected job, with yesterday's file here and in Clever."""
+    (clever.folder / "Sections.csv").write_bytes(OLD)
+    job.output.write_bytes(OLD)
+    return job.connect(quiet, clever).set(**QUICK)
+
+
+@pytest.fixture
+def large(tmp_path: Path, ready: Job) -> Iterator[Job]:
+    """The job with a file that takes five writes to upload."""
+    with PowerSchool(district.made(tmp_path / "large.db", 2, 1500)) as powerschool:
+        yield ready.connect(powerschool)
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port that refuses connections, and is nobody else's while the test runs."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))  # without listening
+        yield reserved.getsockname()[1]
+
+
+@pytest.fixture
+def hosts(tmp_path: Path, ready: Job) -> Hosts:
+    """Host names for the job of the test."""
+    if LIBRARY is None:
+        pytest.skip("libnss_wrapper.so is missing: install libnss-wrapper")
+    hosts = Hosts(tmp_path / "hosts")
+    ready.environment |= hosts.environment
+    return hosts

@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 TABLES = {
     "schools": "id NUMBER, school_number NUMBER, name VARCHAR2, low_grade NUMBER,"
@@ -10,16 +11,30 @@ TABLES = {
     "terms": "id NUMBER, schoolid NUMBER, yearid NUMBER, name VARCHAR2, abbreviation VARCHAR2,"
     " firstday DATE, lastday DATE, isyearrec NUMBER, portion NUMBER",
     "sections": "id NUMBER, schoolid NUMBER, termid NUMBER, course_number VARCHAR2,"
-    " section_number VARCHAR2, expression VARCHAR2, grade_level NUMBER, teacher NUMBER",
+    " section_number VARCHAR2, expression VARCHAR2, grade_level NUMBER, teacher NUMBER,"
+    " external_expression VARCHAR2",
     "courses": "course_number VARCHAR2, course_name VARCHAR2, credittype VARCHAR2",
     "sectionteacher": "id NUMBER, sectionid NUMBER, teacherid NUMBER, roleid NUMBER,"
     " start_date DATE, end_date DATE",
     "teachers": "id NUMBER, users_dcid NUMBER, teachernumber VARCHAR2, email_addr VARCHAR2,"
-    " first_name VARCHAR2, last_name VARCHAR2",
+    " first_name VARCHAR2, last_name VARCHAR2, status NUMBER",
+    "roledef": "id NUMBER, name VARCHAR2, rolekey VARCHAR2, sortorder NUMBER, islocked NUMBER",
     "cc": "id NUMBER, studentid NUMBER, sectionid NUMBER, termid NUMBER, schoolid NUMBER",
 }
 INDEXES = ("sections(schoolid, termid)", "sectionteacher(sectionid)", "cc(sectionid)")
-LEAD, CO_TEACHER, AIDE = 41, 42, 43  # roleid
+
+# roleid: as in a district where a counselor's is lower than the lead teacher's.
+COUNSELOR = 24
+LEAD = 25
+CO_TEACHER = 26
+AIDE = 28
+COTEACH = "com.pearson.powerschool.coteach"
+ROLES = [
+    (COUNSELOR, "Counselor", None, 1, 0),
+    (LEAD, "Teacher", f"{COTEACH}.primary.teacher", 2, 1),
+    (CO_TEACHER, "Co-teacher", f"{COTEACH}.co.teacher", 3, 1),
+    (AIDE, "Classroom  Aide", None, 4, 0),
+]
 
 Row = tuple[object, ...]
 
@@ -42,24 +57,30 @@ def create(path: Path, tables: dict[str, Iterable[Row]]) -> Path:
 
 def sample(path: Path) -> Path:
     """The sample district, on 2026-11-24: what it must give is in sample.csv, written by hand."""
-    sections, sectionteacher, cc = [], [], []
+    sections: list[Row] = []
+    sectionteacher: list[Row] = []
+    cc: list[Row] = []
     for school, term, number, course, section, expression, grade, students, staff in SECTIONS:
-        sections.append((number, school, term, course, section, expression, grade, None))
-        for place, (teacher, role) in enumerate(staff):
+        external = f"P{expression}" if expression else None
+        sections.append((number, school, term, course, section, expression, grade, None, external))
+        for place, (teacher, role, *dates) in enumerate(staff):
             # Later rows get lower ids, so that only the right order brings the lead teacher first.
-            sectionteacher.append((number * 100 - place, number, teacher, role, None, None))
+            start, end = [moment(text) for text in dates or (None, None)]
+            sectionteacher.append((number * 100 - place, number, teacher, role, start, end))
         cc += [(len(cc), student, number, term, school) for student in range(students)]
         cc.append((9999, 1, -number, term, school))  # a student who has dropped the section
         cc.append((9999, 2, number, 3500, school))  # one who was in it last year
     return create(
         path,
         {
-            "schools": SCHOOLS,
-            "terms": TERMS,
-            "sections": sections,
+            # PowerSchool may hold a row twice.
+            "schools": [*SCHOOLS, SCHOOLS[2]],
+            "terms": [*TERMS, TERMS[9]],
+            "sections": [*sections, *[row for row in sections if row[0] in (31, 33)]],
             "courses": COURSES,
             "sectionteacher": sectionteacher,
             "teachers": TEACHERS,
+            "roledef": ROLES,
             "cc": cc,
         },
     )
@@ -72,7 +93,15 @@ SCHOOLS = [
     (4, 310, "Ridge Academy", 0, None, 0),
     (5, 400, "Summer School", 1, 12, 0),
     (6, 900, "District Office", 0, 12, 1),
+    (7, 320, "Career Center", 11, 14, 0),
 ]
+
+
+def moment(text: str | None) -> str | None:
+    """A day, or a day with a time, as the database has it."""
+    if text is None or ":" in text:
+        return text
+    return f"{text} 00:00:00"
 
 
 def term(school: int, number: int, short: str | None, first: str, last: str) -> Row:
@@ -93,6 +122,7 @@ TERMS = [
     term(300, 3600, "26-27", "2026-08-17", "2027-06-04"),
     term(300, 3601, "S1", "2026-08-17", "2026-12-18"),
     term(310, 3600, "26-27", "2026-11-24", "2026-11-24"),
+    term(320, 3600, "26-27", "2026-08-17", "2027-06-04"),
     term(400, 3500, "25-26", "2026-06-08", "2026-07-10"),
     term(400, 3600, "26-27", "2027-06-07", "2027-07-09"),
     term(900, 3600, "26-27", "2026-08-17", "2027-06-04"),
@@ -113,13 +143,16 @@ COURSES = [
     ("ART", "Art", "Arts and Music"),
 ]
 
-# id, users_dcid, teachernumber, email_addr: 1 and 2 are one person at two schools.
+# id, users_dcid, teachernumber, email_addr, names, status (1 is active): 1 and 2 are one person at
+# two schools.
 TEACHERS = [
-    (1, 501, "T-501", "ann.lee@example.org", "Ann", "Lee"),
-    (2, 501, "T-501", "ann.lee@example.org", "Ann", "Lee"),
-    (3, 503, "T-503", "bo.diaz@example.org", "Bo", "Diaz"),
-    (4, 504, "T-504", "cy.roy@example.org", "Cy", "Roy"),
-    (5, 505, "T-505", None, "Vacancy", "Teacher"),
+    (1, 501, "T-501", "ann.lee@example.org", "Ann", "Lee", 1),
+    (2, 501, "T-501", "ann.lee@example.org", "Ann", "Lee", 1),
+    (3, 503, "T-503", "bo.diaz@example.org", "Bo", "Diaz", 1),
+    (4, 504, "T-504", "cy.roy@example.org", "Cy", "Roy", 1),
+    (5, 505, "T-505", None, "Vacancy", "Teacher", 1),
+    (6, 506, "T-506", "di.fox@example.org", "Di", "Fox", 2),
+    (7, 507, "T-507", "ed.may@example.org", "Ed", "May", None),
     *(
         (
             number,
@@ -128,19 +161,59 @@ TEACHERS = [
             f"aide{number}@example.org",
             "Aide",
             str(number),
+            1,
         )
         for number in range(11, 23)
     ),
 ]
 
-# school, term, section id, course, section number, expression, grade, students, staff
-SECTIONS = [
+FROM_OCTOBER = (3, LEAD, "2026-10-16", None)
+TO_OCTOBER = (1, LEAD, None, "2026-10-15")
+FROM_DECEMBER = (3, LEAD, "2026-12-19", "2027-06-04")
+TO_DECEMBER = (1, LEAD, "2026-08-17", "2026-12-18")
+
+# school, term, section id, course, section number, expression, grade, students, and the staff: each
+# a teacher with a role and, where they are set, the days from and to which he is assigned.
+SECTIONS: list[tuple[Any, ...]] = [
     (100, 3500, 1, "MA3", "1", "1(A)", 3, 20, [(1, LEAD)]),  # last year's
     (100, 3600, 11, "ELA3", "1", "3(A)", 3, 21, [(3, CO_TEACHER), (1, LEAD), (4, AIDE)]),
     (100, 3600, 12, "MA3", "2", "1-2(A)", 345, 20, [(1, LEAD), (1, LEAD), (2, CO_TEACHER)]),
     (100, 3600, 13, "HR", "A,1", "HR(A-E)", 35, 20, [(99, LEAD), (3, CO_TEACHER)]),
     (100, 3600, 14, "PK", "1", "1(A) 3(B)", -1, 12, [(5, LEAD)]),
     (100, 3600, 15, "PE", "1", "1(A),3(B)", 12, 0, [(4, LEAD)]),
+    # The former one left in mid-term: his row stays.
+    (100, 3600, 101, "ELA3", "2", "4(A)", 3, 20, [FROM_OCTOBER, TO_OCTOBER]),
+    # The next one comes in December.
+    (100, 3600, 102, "ELA3", "3", "5(A)", 3, 20, [FROM_DECEMBER, TO_DECEMBER]),
+    # An aide left yesterday.
+    (
+        *(100, 3600, 103, "MA3", "4", "6(A)", 4, 20),
+        [(11, AIDE, "2026-08-17", "2026-11-23"), (4, LEAD)],
+    ),
+    # An inactive teacher alone, and beside another one.
+    (100, 3600, 104, "MA3", "5", "7(A)", 4, 20, [(6, LEAD)]),
+    (100, 3600, 105, "MA3", "6", "8(A)", 4, 20, [(6, LEAD), (4, CO_TEACHER)]),
+    # The lead's role id is not the lowest; the counselor's status is empty.
+    (100, 3600, 106, "HR", "B", "HR(A)", 5, 20, [(7, COUNSELOR), (3, LEAD)]),
+    # Times of day do not matter.
+    (
+        *(100, 3600, 108, "MA3", "8", "9(A)", 4, 20),
+        [
+            (4, LEAD, "2026-11-24 08:30:00", None),
+            (3, CO_TEACHER, None, "2026-11-24 07:00:00"),
+            (1, LEAD, None, "2026-11-23 15:00:00"),
+        ],
+    ),
+    # Nobody would be left.
+    (
+        *(100, 3600, 109, "PE", "2", "10(A)", 4, 20),
+        [(1, LEAD, "2026-08-17", "2026-09-30"), (3, CO_TEACHER, "2026-08-17", "2026-10-30")],
+    ),
+    # In a term that has ended, those who ended it.
+    (
+        *(100, 3601, 107, "MA3", "7", "1(A)", 4, 20),
+        [(3, LEAD, "2026-08-17", "2026-11-20"), (1, LEAD, "2026-08-17", "2026-09-30")],
+    ),
     (100, 3601, 16, "MA3", "3", "1(A)3(B)", 10, 15, [(4, LEAD)]),
     (100, 3602, 17, "MA3", "3", "3(A", 23, 15, [(4, LEAD)]),
     (100, 3700, 18, "MA3", "9", "1(A)", 3, 20, [(1, LEAD)]),  # next year's
@@ -149,10 +222,22 @@ SECTIONS = [
     (200, 3600, 23, "BAND", "1", "(A)4", 678, 20, [(4, LEAD)]),
     (200, 3600, 24, "BAND", "2", "5(B)", 100, 20, []),
     (200, 3600, 25, "GONE", "1", "6(A)", None, 20, [(99, LEAD)]),
+    (200, 3600, 201, "BAND", "3", "7(A)", 13, 20, [(4, LEAD)]),
+    (200, 3600, 202, "BAND", "4", "8(A)", 19, 20, [(4, LEAD)]),
     (300, 3600, 31, "ALG1", "1", "1(A)", 9, 25, [(1, LEAD)]),
     (300, 3600, 32, "BIO", "1", " 2 (A)  3(B) ", 10, 25, [(n, AIDE) for n in range(11, 22)]),
     (300, 3601, 33, "GOV", "1", "4(A)", 12, 25, [(5, LEAD), (3, CO_TEACHER)]),
     (300, 3602, 34, "GOV", "1", "4(A)", 1112, 25, [(3, LEAD)]),
+    # In a coming term, those who begin it.
+    (
+        *(300, 3602, 301, "GOV", "2", "5(A)", 12, 20),
+        [(1, LEAD, "2027-01-19", "2027-06-04"), (3, LEAD, "2026-08-17", "2026-12-18")],
+    ),
+    (300, 3602, 302, "ART", "1", "6(A)", 13, 20, [(1, LEAD)]),
+    (300, 3602, 303, "ART", "2", "6(A)", 19, 20, [(1, LEAD)]),
+    (320, 3600, 321, "ART", "1", "1(A)", 11, 20, [(1, LEAD)]),
+    (320, 3600, 322, "ART", "2", "2(A)", 13, 20, [(1, LEAD)]),
+    (320, 3600, 323, "ART", "3", "3(A)", 14, 20, [(1, LEAD)]),
     (300, 3602, 35, "PE", None, "7(A)", 912, 25, [(n, AIDE) for n in range(11, 21)]),
     (310, 3600, 41, "ALG1", "1", "1(A)", 10, 25, [(4, LEAD)]),
     (310, 3600, 42, "ART", "1", "2(A)", 101112, 0, [(4, LEAD)]),
@@ -181,10 +266,14 @@ def made(path: Path, schools: int = 2, sections: int = 20) -> Path:
             "terms": [term(n, *one) for n in numbers for one in terms],
             "courses": [(f"C{n}", f"Course {n}", kinds[n % 5]) for n in range(200)],
             "teachers": [
-                (n, 5000 + n, f"T{n}", f"t{n}@example.org", "T", str(n)) for n in range(teachers)
+                (n, 5000 + n, f"T{n}", f"t{n}@example.org", "T", str(n), 1) for n in range(teachers)
             ],
+            "roledef": ROLES,
             "sections": [
-                (n, school, 3600 + n // schools % 4, f"C{n % 200}", str(n), f"{n % 8}(A)", 9, None)
+                (
+                    *(n, school, 3600 + n // schools % 4, f"C{n % 200}", str(n)),
+                    *(f"{n % 8}(A)", 9, None, f"P{n % 8}(A)"),
+                )
                 for n, school in places
             ],
             "sectionteacher": [
@@ -197,8 +286,17 @@ def made(path: Path, schools: int = 2, sections: int = 20) -> Path:
     )
 
 
+def put_other_files(folder: Path, schools: int = 2, sections: int = 20) -> None:
+    """The schools and teachers files that a made district sends to Clever as well."""
+    rows = "".join(f"{100 + number},School\n" for number in range(schools))
+    (folder / "schools.csv").write_text(f"School_id,School_name\n{rows}")
+    teachers = max(40, sections // 10)
+    rows = "".join(f"100,{5000 + number}\n" for number in range(teachers))
+    (folder / "teachers.csv").write_text(f"School_id,Teacher_id\n{rows}")
+
+
 def change(path: Path, sql: str) -> None:
-    """Run statements on a database while it is served."""
+    """Run statements on a database, also while it is served."""
     sqlite = sqlite3.connect(path)
     sqlite.executescript(sql)
     sqlite.close()

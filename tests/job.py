@@ -4,11 +4,13 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from clever import Clever
+from line import Line
 from powerschool import PowerSchool
 
 SCRIPT = Path(__file__).resolve().parent.parent / "clever_sections.py"
@@ -24,6 +26,7 @@ class Ended:
     stderr: str
     log: str
     files: set[str]
+    seconds: float
 
 
 @dataclass
@@ -46,9 +49,12 @@ class Job:
         self.known_hosts = self.folder / "known_hosts"
 
     def connect(
-        self, powerschool: PowerSchool | None = None, clever: Clever | None = None
+        self,
+        powerschool: PowerSchool | None = None,
+        clever: Clever | None = None,
+        line: Line | None = None,
     ) -> "Job":
-        """Set the variables, and known_hosts, for the stand-ins."""
+        """Set the variables, and known_hosts, for the stand-ins; `line` is the one to Clever."""
         if powerschool:
             self.environment |= {
                 "POWERSCHOOL_READ_USER": powerschool.user,
@@ -56,36 +62,41 @@ class Job:
                 "POWERSCHOOL_PROD_DB": powerschool.dsn,
             }
         if clever:
+            port = line.port if line else clever.port
             self.environment |= {
                 "CLEVER_SFTP_USERNAME": clever.username,
                 "CLEVER_SFTP_PASSWORD": clever.password,
-                "CLEVER_SFTP_ADDRESS": clever.address,
+                "CLEVER_SFTP_ADDRESS": f"127.0.0.1:{port}",
             }
-            self.known_hosts.write_text(clever.known_hosts_line())
+            self.known_hosts.write_text(clever.known_hosts_line(host=f"[127.0.0.1]:{port}"))
         return self
 
     def set(self, **settings: object) -> "Job":
         """Change constants at the top of the script."""
         text = self.script.read_text()
         for name, value in settings.items():
-            text, count = re.subn(
-                rf"(?m)^({name}\b[^=\n]*= ).*?(?=  #|$)", rf"\g<1>{value!r}", text
-            )
+            text, count = re.subn(rf"(?m)^({name}\b[^=\n]*= ).*$", rf"\g<1>{value!r}", text)
             assert count == 1, f"{count} settings named {name}"
         self.script.write_text(text)
         return self
 
     def start(
-        self, *options: str, before: Sequence[str] = (), **popen: object
+        self, *options: str, before: Sequence[str] = (), stderr: int = subprocess.PIPE
     ) -> subprocess.Popen[str]:
         """Start the job as cron does: with its variables only, from another folder, without a
         terminal. `before` is a command that starts it."""
+        self.started = time.monotonic()
         command = [*before, sys.executable, str(self.script), *options]
         if self.date and "--date" not in options:
             command += ["--date", self.date]
-        pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         return subprocess.Popen(
-            command, env=self.environment, cwd="/", text=True, **(pipes | popen)
+            command,
+            env=self.environment,
+            cwd="/",
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
         )
 
     def end(self, process: subprocess.Popen[str], timeout: float = 30) -> Ended:
@@ -97,7 +108,8 @@ class Job:
         log = self.log.read_text() if self.log.exists() else ""
         own = {"clever_sections.py", "known_hosts"}
         files = {path.name for path in self.folder.iterdir()} - own
-        return Ended(process.returncode, stdout, stderr, log, files)
+        seconds = time.monotonic() - self.started
+        return Ended(process.returncode, stdout, stderr, log, files, seconds)
 
     def run(self, *options: str, timeout: float = 30) -> Ended:
         return self.end(self.start(*options), timeout)

@@ -1,8 +1,7 @@
-"""A stand-in for PowerSchool's database: Oracle Net for the real python-oracledb, over SQLite.
+"""A stand-in for PowerSchool's database: a server for the real python-oracledb, over SQLite.
 
-It speaks just enough of the protocol for the unpatched thin driver to log in, run queries with
-binds and fetch rows: that of a 19c server, with every optional feature turned off. The driver's
-own source (its source distribution on PyPI, `src/oracledb/impl/thin/`) is the reference.
+The unpatched thin driver logs in, runs queries with binds and fetches rows, as from a 19c server.
+What goes over the line is in oracle_net.py; here is what the server does, and what it does wrong.
 
     with PowerSchool(database) as powerschool:
         oracledb.connect(user=powerschool.user, password=powerschool.password, dsn=powerschool.dsn)
@@ -16,47 +15,29 @@ import secrets
 import socket
 import socketserver
 import sqlite3
-import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
-from decimal import Decimal
-from functools import cache, lru_cache
-from hashlib import pbkdf2_hmac, sha512
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+import oracle_net as net
+from faults import BUSY, DROP, HALF, HANG, SLOW, Fault
+from oracle_net import Function, Marker, Message, Packet, Reader, Type, Unexpected
 
-# Types of Oracle Net packets, of the messages inside data packets, of functions, and of columns.
-CONNECT, ACCEPT, REFUSE, DATA, MARKER = 1, 2, 4, 6, 12
-PROTOCOL, DATA_TYPES, FUNCTION, ERROR, ROW_HEADER, ROW_DATA, PARAMETER = 1, 2, 3, 4, 6, 7, 8
-STATUS, DESCRIBE_INFO, PIGGYBACK = 9, 16, 17
-FETCH, REEXECUTE_AND_FETCH, EXECUTE = 5, 78, 94
-CLOSE_CURSORS, AUTH_PHASE_TWO, AUTH_PHASE_ONE = 105, 115, 118
-BREAK, RESET = 1, 2
-VARCHAR2, NUMBER, DATE = 1, 2, 12
-SDU = 8192  # the size of a packet at most
-END_OF_FILE_FLAG = 0x40  # in a data packet: the client says goodbye
-DONE = bytes([STATUS, 0, 0])  # the answer that says no more than "done"
+# What a server can demand that the thin driver cannot do: PowerSchool.demands.
+ENCRYPTION = "encryption"  # of the line, Oracle's own: DPY-3001
+OLD_RELEASE = "old release"  # of the database, 11g: DPY-3010
+OLD_VERIFIER = "old verifier"  # of the password, 10g: DPY-3015
+DEMANDS = (ENCRYPTION, OLD_RELEASE, OLD_VERIFIER)
 
-# What SQLite takes and Oracle refuses, so that a query that passes here passes there.
-ORACLE_REFUSES = {
-    r";\s*$": "ORA-00933: SQL command not properly ended",
-    r"\b(?:FROM|JOIN)\s+\w+\s+AS\b": "ORA-00933: SQL command not properly ended",
-    r"\bLIMIT\b": "ORA-00933: SQL command not properly ended",
-    r"\b(?:TRUE|FALSE)\b": "ORA-00904: invalid identifier",
-    r"\bIFNULL\b": 'ORA-00904: "IFNULL": invalid identifier',
-    r"==": "ORA-00936: missing expression",
-    r'"': "ORA-00904: invalid identifier",
-    r":(?:date|number|level|year|day|month|order|start|end|user|session)\b": (
-        "ORA-01745: invalid host/bind variable name"
-    ),
-}
-
-# Called with "CONNECT", "LOG IN" or the text of a query, and how many such calls there have been.
-# Answers with None, or with what goes wrong: see Session.misbehave.
-Fault = Callable[[str, int], "str | None"]
+SLOW_SECONDS = 0.7
+CANCELLED = "ORA-01013: user requested cancel of current operation"
+NO_MORE_ROWS = "ORA-01403: no data found"
+WRONG_PASSWORD = "ORA-01017: invalid username/password; logon denied"
 
 
 class PowerSchool:
@@ -64,24 +45,32 @@ class PowerSchool:
 
     `database` is an SQLite file; its columns are declared NUMBER, VARCHAR2 or DATE, its dates are
     text in the form `2026-08-17 00:00:00`. `delay` is added to every round trip, in seconds.
+
+    `fault` is asked at each step what goes wrong: at "CONNECT", "LOG IN" (the user is known),
+    "PASSWORD", the text of a query, "FETCH " and this text when more of its rows are wanted, and
+    "LOG OFF". It answers as faults.py has it; a refusal is a text such as "ORA-01555: ...".
     """
 
-    user, password, service = "ps_read", "Raven-Oak-17", "PSPROD"
+    user = "ps_read"
+    password = "Raven-Oak-17"
+    service = "PSPROD"
 
     def __init__(self, database: Path, delay: float = 0.0, fault: Fault | None = None) -> None:
         self.database = database
         self.delay = delay
         self.fault = fault
-        self.steps = 0  # how often `fault` was asked
+        self.warning = ""  # comes with a successful log-in, such as "ORA-28002: ..."
+        self.demands = ""  # one of DEMANDS
+        self.steps: list[str] = []  # all that were reached
+        self.queries: list[str] = []  # the texts of all statements
         self.round_trips = 0  # every request that waits for an answer, the log-in included
-        self.queries: list[str] = []
         self.lock = threading.Lock()
 
     def __enter__(self) -> PowerSchool:
-        class Server(socketserver.ThreadingTCPServer):
-            daemon_threads, powerschool = True, self
-
-        self.server = Server(("127.0.0.1", 0), Session)
+        with closing(sqlite3.connect(self.database)) as sqlite:
+            # So that a session can go on reading an old state while the file is changed.
+            sqlite.execute("PRAGMA journal_mode=WAL")
+        self.server = Server(self)
         self.port = self.server.server_address[1]
         self.dsn = f"127.0.0.1:{self.port}/{self.service}"
         threading.Thread(target=self.server.serve_forever, args=(0.02,), daemon=True).start()
@@ -91,452 +80,599 @@ class PowerSchool:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        tb: TracebackType | None,
+        trace: TracebackType | None,
     ) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+    def reach(self, step: str) -> str | None:
+        """Note a step, and ask what goes wrong there."""
+        with self.lock:  # for sessions at the same time, and for faults that count
+            self.steps.append(step)
+            return self.fault(step) if self.fault else None
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Listens, and starts a Session in a thread of its own for each client."""
+
+    daemon_threads = True
+
+    def __init__(self, powerschool: PowerSchool) -> None:
+        self.powerschool = powerschool
+        super().__init__(("127.0.0.1", 0), Session)
 
 
 class Gone(Exception):
     """The client closed the connection, or a fault did."""
 
 
+class Refused(Exception):
+    """The server's answer is this error: "ORA-nnnnn: ..."."""
+
+
+@dataclass
+class Cursor:
+    """A statement that the client has executed, and its rows that are not sent yet."""
+
+    sql: str
+    bind_types: list[int]
+    names: list[str] = field(default_factory=list)
+    types: list[Type] = field(default_factory=list)
+    rows: Iterator[tuple[object, ...]] = field(default_factory=lambda: iter(()))
+    sent: int = 0
+
+
 class Session(socketserver.BaseRequestHandler):
     """One client's connection: its packets, and an answer for each of its messages."""
 
-    server: socketserver.ThreadingTCPServer
+    server: Server
 
     def setup(self) -> None:
-        self.powerschool: PowerSchool = self.server.powerschool  # type: ignore[attr-defined]
+        """Called first, by socketserver."""
+        self.powerschool = self.server.powerschool
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stream = self.request.makefile("rb")
-        self.header = ">HxxBxxx"  # a packet's length and type; the length has four bytes later
-        self.sqlite = sqlite3.connect(self.powerschool.database, check_same_thread=False)
-        self.column_types = declared_types(self.sqlite)
-        self.cursors: dict[int, OpenCursor] = {}
+        self.header = net.packet_header(large=False)
+        self.half = False  # of the next answer, only half is sent
+        self.data = Data(self.powerschool.database)
+        self.cursors: dict[int, Cursor] = {}
 
     def handle(self) -> None:
+        """Answer until the client goes, or a fault ends it."""
         try:
             self.accept()
             while True:
-                self.answer(self.message())
+                try:
+                    self.answer(self.message())
+                except Refused as refused:
+                    self.send(net.error(str(refused)))
         except (Gone, ConnectionError):
             pass
 
     def finish(self) -> None:
+        """Called last, however `handle` ended."""
         self.stream.close()
-        self.sqlite.close()
+        self.data.close()
 
-    # --- packets ---------------------------------------------------------------------------------
+    # --- packets ---
 
     def packet(self) -> tuple[int, bytes]:
-        """The next packet as (type, content without the header). Raises Gone at the end."""
-        header = self.stream.read(8)
-        if len(header) < 8:
+        """The next packet as (type, content). Raises Gone if there is none."""
+        header = self.stream.read(self.header.size)
+        if len(header) < self.header.size:
             raise Gone
-        length, kind = struct.unpack(self.header, header)
-        return kind, self.stream.read(length - 8)
+        length, kind = self.header.unpack(header)
+        return kind, self.stream.read(length - self.header.size)
 
-    def send_packet(self, kind: int, content: bytes) -> None:
-        self.request.sendall(struct.pack(self.header, len(content) + 8, kind) + content)
+    def built(self, kind: Packet, content: bytes) -> bytes:
+        """A packet with its header."""
+        return self.header.pack(self.header.size + len(content), kind) + content
 
-    def send(self, message: bytes, cut: bool = False) -> None:
-        """Send a message in as many packets as it takes; with `cut`, half of it and no more."""
+    def send_packets(self, packets: bytes) -> None:
+        """Send an answer, late if the line is slow."""
         time.sleep(self.powerschool.delay)
-        if cut:
-            message = message[: len(message) // 2]
-        for start in range(0, len(message), SDU - 10):
-            self.send_packet(DATA, b"\0\0" + message[start : start + SDU - 10])
-        if cut:
+        if self.half:
+            self.request.sendall(packets[: len(packets) // 2])
             raise Gone
+        self.request.sendall(packets)
+
+    def send(self, message: bytes) -> None:
+        """Send a message, in as many packets as it takes."""
+        flags = bytes(2)
+        room = net.SDU - self.header.size - len(flags)
+        starts = range(0, len(message), room)
+        pieces = [flags + message[start : start + room] for start in starts]
+        self.send_packets(b"".join(self.built(Packet.DATA, piece) for piece in pieces))
+
+    def data_packet(self) -> bytes:
+        """The content of the next packet of a message."""
+        kind, content = self.packet()
+        if kind == Packet.MARKER:
+            self.break_off(content)
+        if kind != Packet.DATA:
+            raise Unexpected(f"a packet of type {kind}")
+        flags = int.from_bytes(content[:2], "big")
+        if flags & net.DATA_FLAGS_EOF:
+            raise Gone
+        return content[2:]
 
     def message(self) -> Reader:
-        """The next data packet, to be read. Answers a break that comes instead of one."""
+        """The next message, to be read."""
+        return Reader(self.data_packet(), more=self.data_packet)
+
+    def break_off(self, marker: bytes) -> None:
+        """Answer the client's marker, and all that follow up to its RESET; then refuse the call."""
+        kind = marker[2]
+        while kind != Marker.RESET:
+            self.request.sendall(self.built(Packet.MARKER, net.marker(Marker.BREAK)))
+            kind = self.next_marker()[2]
+        self.request.sendall(self.built(Packet.MARKER, net.marker(Marker.RESET)))
+        raise Refused(CANCELLED)
+
+    def next_marker(self) -> bytes:
+        """The content of the next packet, which can only be a marker: the client awaits us."""
         kind, content = self.packet()
-        while kind == MARKER:
-            if content[2] == RESET:
-                self.send_packet(MARKER, bytes([1, 0, RESET]))
-                self.send(error("ORA-01013: user requested cancel of current operation"))
-            else:
-                self.send_packet(MARKER, bytes([1, 0, BREAK]))
-            kind, content = self.packet()
-        if kind != DATA or content[1] & END_OF_FILE_FLAG:
-            raise Gone
-        return Reader(content[2:])
+        if kind != Packet.MARKER:
+            raise Gone  # it gives up the connection
+        return content
 
-    def misbehave(self, step: str) -> str | None:
-        """Do what `fault` says at this step: "drop" the connection, "hang" deaf and mute until the
-        client leaves, stay "busy" until it breaks the call, send an error ("ORA-00942: ...").
-        What needs the answer first ("cut" it in half) is returned."""
-        with self.powerschool.lock:
-            self.powerschool.steps += 1
-            number = self.powerschool.steps
-        fault = self.powerschool.fault and self.powerschool.fault(step, number)
-        if fault == "drop":
-            raise Gone
-        if fault == "hang":
-            while self.packet():
-                pass
-        if fault == "busy":
-            self.answer(self.message())
-        return fault
+    # --- faults ---
 
-    # --- logging in ------------------------------------------------------------------------------
+    def reach(self, step: str) -> None:
+        """Do what goes wrong at this step, if anything does."""
+        wrong = self.powerschool.reach(step)
+        if wrong == DROP:
+            raise Gone
+        if wrong == HANG:
+            while True:
+                self.packet()
+        if wrong == BUSY:
+            self.break_off(self.next_marker())
+        if wrong == SLOW:
+            time.sleep(SLOW_SECONDS)
+        elif wrong == HALF:
+            self.half = True
+        elif wrong:
+            net.error_number(wrong)  # complains about what is no error of Oracle's
+            raise Refused(wrong)
+
+    # --- logging in ---
 
     def accept(self) -> None:
-        """CONNECT: is this a service that we have?"""
+        """Answer CONNECT: is this a service that we have?"""
+        connect_string = self.connect_string()
+        with self.powerschool.lock:
+            self.powerschool.round_trips += 1
+        demands = self.powerschool.demands
+        if demands and demands not in DEMANDS:
+            raise ValueError(f"no such demand: {demands}")
+        try:
+            self.reach("CONNECT")
+            self.check_service(connect_string)
+        except Refused as refused:
+            refuse = net.refuse(net.error_number(str(refused)))
+            self.send_packets(self.built(Packet.REFUSE, refuse))
+            raise Gone from None
+        version = net.PROTOCOL_VERSION_11G if demands == OLD_RELEASE else net.PROTOCOL_VERSION
+        flags = net.NSI_NA_REQUIRED if demands == ENCRYPTION else 0
+        self.send_packets(self.built(Packet.ACCEPT, net.accept(version, flags)))
+        self.header = net.packet_header(large=True)
+
+    def connect_string(self) -> str:
+        """What CONNECT asks for; a long one comes in a DATA packet of its own."""
         _, content = self.packet()
-        length, offset = struct.unpack_from(">HH", content, 16)
-        wanted = content[offset - 8 :] or self.packet()[1][2:]  # a long one comes on its own
-        self.powerschool.round_trips += 1
-        self.misbehave("CONNECT")
-        service = re.search(rb"SERVICE_NAME=([^)]*)", wanted[-length:])
-        if not service or service[1].decode().upper() != self.powerschool.service:
-            reason = b"(DESCRIPTION=(TMP=)(VSNNUM=0)(ERR=12514)(ERROR_STACK=(ERROR=(CODE=12514))))"
-            self.send_packet(REFUSE, b"\0\0" + struct.pack(">H", len(reason)) + reason)
-            raise Gone
-        # Version 319, no options, flags 0: no out-of-band breaks, no fast log-in, no end marker.
-        self.send_packet(ACCEPT, struct.pack(">HH20xI5xI", 319, 0, SDU, 0))
-        self.header = ">IBxxx"
+        head = Reader(content).fields(net.CONNECT_HEAD)
+        asked = content[head["offset to connect data"] - self.header.size :]
+        return (asked or self.data_packet()).decode()
+
+    def check_service(self, connect_string: str) -> None:
+        """Is what is asked for the service that we have?"""
+        if "(SID=" in connect_string.upper():
+            raise Refused("ORA-12505: TNS:listener does not currently know of SID")
+        service = re.search(r"\(SERVICE_NAME=([^)]*)", connect_string, re.IGNORECASE)
+        if not service or service[1].upper() != self.powerschool.service:
+            raise Refused("ORA-12514: TNS:listener does not currently know of service")
 
     def log_in_one(self, reader: Reader) -> bytes:
         """AUTH, phase one: our half of the session key, which only the password opens."""
-        self.user = auth_user(reader)[0]
-        self.half = secrets.token_bytes(32)
-        salt, self.session_salt = secrets.token_bytes(16), secrets.token_bytes(16)
-        self.password_key = password_key(self.powerschool.password, salt)
-        return parameters(
-            AUTH_SESSKEY=cbc(self.password_key).encryptor().update(self.half).hex().upper(),
-            AUTH_VFR_DATA=salt.hex().upper(),
-            AUTH_PBKDF2_CSK_SALT=self.session_salt.hex().upper(),
-            AUTH_PBKDF2_VGEN_COUNT="4096",
-            AUTH_PBKDF2_SDER_COUNT="3",
-        )
+        self.user, _ = net.read_auth(reader)
+        self.server_half = secrets.token_bytes(32)
+        self.session_salt = secrets.token_bytes(16)
+        salt = secrets.token_bytes(16)
+        self.password_key = net.password_key(self.powerschool.password, salt)
+        old = self.powerschool.demands == OLD_VERIFIER
+        pairs = {
+            "AUTH_SESSKEY": net.encrypt(self.password_key, self.server_half),
+            "AUTH_VFR_DATA": salt.hex().upper(),
+            "AUTH_PBKDF2_CSK_SALT": self.session_salt.hex().upper(),
+            "AUTH_PBKDF2_VGEN_COUNT": str(net.KEY_ROUNDS),
+            "AUTH_PBKDF2_SDER_COUNT": str(net.SESSION_ROUNDS),
+        }
+        verifier_type = net.VERIFIER_TYPE_10G if old else net.VERIFIER_TYPE_12C
+        return net.parameters(pairs, verifier_type) + net.DONE
 
     def log_in_two(self, reader: Reader) -> bytes:
         """AUTH, phase two: the client's half, and the password under the key that both make."""
-        pairs = auth_user(reader)[1]
-        theirs = cbc(self.password_key).decryptor().update(bytes.fromhex(pairs["AUTH_SESSKEY"]))
-        both = (theirs + self.half).hex().upper().encode()
-        key = pbkdf2_hmac("sha512", both, self.session_salt, 3, 32)
-        sent = cbc(key).decryptor().update(bytes.fromhex(pairs["AUTH_PASSWORD"]))
-        password = sent[16 : -sent[-1]]
+        _, pairs = net.read_auth(reader)
+        client_half = net.decrypt(self.password_key, pairs["AUTH_SESSKEY"])
+        key = net.session_key(client_half, self.server_half, self.session_salt)
+        password = net.decrypt_password(key, pairs["AUTH_PASSWORD"])
         same_user = self.user.upper() == self.powerschool.user.upper()
         if not same_user or password != self.powerschool.password.encode():
-            return error("ORA-01017: invalid username/password; logon denied")
+            raise Refused(WRONG_PASSWORD)
         proof = secrets.token_bytes(16) + b"SERVER_TO_CLIENT"
-        return parameters(
-            AUTH_SESSION_ID="1",
-            AUTH_SERIAL_NUM="1",
-            AUTH_VERSION_NO=str(19 << 24),
-            AUTH_SC_SERVICE_NAME=self.powerschool.service,
-            AUTH_MAX_OPEN_CURSORS="300",
-            AUTH_SVR_RESPONSE=cbc(key).encryptor().update(proof).hex().upper(),
-        )
+        answer = {
+            "AUTH_SESSION_ID": "1",
+            "AUTH_SERIAL_NUM": "1",
+            "AUTH_VERSION_NO": str(19 << 24),
+            "AUTH_SC_SERVICE_NAME": self.powerschool.service,
+            "AUTH_MAX_OPEN_CURSORS": "300",
+            "AUTH_SVR_RESPONSE": net.encrypt(key, proof),
+        }
+        warning = self.powerschool.warning
+        return net.parameters(answer) + (net.warning(warning) if warning else b"") + net.DONE
 
-    # --- answering -------------------------------------------------------------------------------
+    # --- answering ---
 
     def answer(self, reader: Reader) -> None:
         """Read one message, with the piggybacks before it, and send its answer."""
-        self.powerschool.round_trips += 1
+        with self.powerschool.lock:
+            self.powerschool.round_trips += 1
         kind = reader.byte()
-        if kind == PROTOCOL:
-            return self.send(protocol())
-        if kind == DATA_TYPES:
-            return self.send(bytes([DATA_TYPES, 0, 0]))
-        while kind == PIGGYBACK:
-            function, _ = reader.byte(), reader.byte()
-            assert function == CLOSE_CURSORS, f"a piggyback that is not known here: {function}"
-            reader.byte()
-            for _ in range(reader.integer()):
-                self.cursors.pop(reader.integer(), None)
+        while kind == Message.PIGGYBACK:
+            self.close_cursors(reader)
             kind = reader.byte()
-        assert kind == FUNCTION, f"a message that is not known here: {kind}"
-        function, _ = reader.byte(), reader.byte()
-        if function == AUTH_PHASE_ONE:
-            self.misbehave("LOG IN")
-            return self.send(self.log_in_one(reader))
-        if function == AUTH_PHASE_TWO:
-            return self.send(self.log_in_two(reader))
-        if function == EXECUTE:
-            return self.query(*self.read_execute(reader))
-        if function == REEXECUTE_AND_FETCH:
-            cursor_id, rows, _, _ = (reader.integer() for _ in range(4))
-            binds = self.read_binds(reader, self.cursors[cursor_id].bind_types)
-            return self.query(cursor_id, rows, binds, first=False)
-        if function == FETCH:
-            cursor_id, rows = reader.integer(), reader.integer()
-            fault = self.misbehave(self.cursors[cursor_id].sql)
-            if fault and fault.startswith("ORA-"):
-                return self.send(error(fault))
-            return self.send(self.rows(cursor_id, rows), cut=fault == "cut")
-        return self.send(DONE)  # ping, commit, rollback, log-off
+        if kind == Message.PROTOCOL:
+            self.send(net.protocol())
+        elif kind == Message.DATA_TYPES:
+            self.send(net.DATA_TYPES_ANSWER)
+        elif kind == Message.FUNCTION:
+            function = reader.fields(net.FUNCTION_HEAD)["function"]
+            self.send(self.call(Function(function), reader))
+        else:
+            raise Unexpected(f"a message of type {kind}")
 
-    def read_execute(self, reader: Reader) -> tuple[int, int, list[object]]:
-        """EXECUTE as (cursor id, rows wanted, binds); a new statement gets a new cursor."""
-        _, cursor_id, has_sql, _ = (
-            reader.integer(),
-            reader.integer(),
-            reader.byte(),
-            reader.integer(),
-        )
-        reader.skip("bibb")  # the array of options; pointers
-        _, rows, _ = reader.integer(), reader.integer(), reader.integer()
-        _, bind_count = reader.byte(), reader.integer()
-        reader.skip("bbbbb" + "bi" + "ibbbibii" + "bib" + "bibib" + "bi")
-        sql = reader.data().decode() if has_sql else self.cursors[cursor_id].sql
-        reader.skip("i" * 13)  # the options
-        if has_sql:
+    def close_cursors(self, reader: Reader) -> None:
+        """Read a piggyback: the numbers of cursors that the client no longer needs."""
+        function = reader.fields(net.FUNCTION_HEAD)["function"]
+        if function != Function.CLOSE_CURSORS:
+            raise Unexpected(f"a piggyback with function {function}")
+        for _ in range(reader.fields(net.CLOSE_CURSORS)["number of cursors"]):
+            self.cursors.pop(reader.field("ub4"), None)
+
+    def call(self, function: Function, reader: Reader) -> bytes:
+        """The answer to a FUNCTION message."""
+        if function == Function.AUTH_PHASE_ONE:
+            self.reach("LOG IN")
+            return self.log_in_one(reader)
+        if function == Function.AUTH_PHASE_TWO:
+            self.reach("PASSWORD")
+            return self.log_in_two(reader)
+        if function == Function.EXECUTE:
+            return self.execute(reader)
+        if function in (Function.REEXECUTE, Function.REEXECUTE_AND_FETCH):
+            return self.execute_again(reader)
+        if function == Function.FETCH:
+            return self.fetch(reader)
+        if function == Function.LOGOFF:
+            self.reach("LOG OFF")
+        elif function in (Function.COMMIT, Function.ROLLBACK):
+            self.data.end_transaction()
+        elif function != Function.PING:
+            raise Unexpected(f"function {function}")
+        return net.DONE
+
+    def execute(self, reader: Reader) -> bytes:
+        """EXECUTE: a new statement, or one whose binds have other types than before."""
+        head = reader.fields(net.EXECUTE)
+        cursor_id = head["cursor id"]
+        if head["pointer (cursor id)"]:
+            sql = reader.data().decode()
             cursor_id = max(self.cursors, default=0) + 1
-        types = []
-        for _ in range(bind_count):
-            types.append(reader.byte())
-            reader.skip("bbb" + "iiiii" + "ibii")
-        self.cursors[cursor_id] = OpenCursor(sql, types)
-        return cursor_id, rows, self.read_binds(reader, types)
+        else:
+            sql = self.cursors[cursor_id].sql
+        reader.fields(net.EXECUTE_VECTOR)
+        binds = [reader.fields(net.BIND) for _ in range(head["number of binds"])]
+        cursor = Cursor(sql, [bind["ora type num"] for bind in binds])
+        self.cursors[cursor_id] = cursor
+        self.run(cursor, reader)
+        described = net.describe(cursor.names, cursor.types) if cursor.names else b""
+        return described + self.rows(cursor_id, head["prefetch number of rows"])
 
-    def read_binds(self, reader: Reader, types: list[int]) -> list[object]:
-        """A named bind comes once for each place that it has in the statement, in that order."""
-        if types:
-            reader.byte()  # ROW_DATA
-        return [reader.value(kind) for kind in types]
+    def execute_again(self, reader: Reader) -> bytes:
+        """REEXECUTE, REEXECUTE_AND_FETCH: a statement that the client already has described."""
+        head = reader.fields(net.REEXECUTE)
+        cursor_id = head["cursor id"]
+        self.run(self.cursors[cursor_id], reader)
+        return self.rows(cursor_id, head["number of iterations"])
 
-    def query(self, cursor_id: int, rows: int, binds: list[object], first: bool = True) -> None:
-        """Run a statement and send its first rows, the first time with a description of them."""
-        cursor = self.cursors[cursor_id]
+    def fetch(self, reader: Reader) -> bytes:
+        """FETCH: more rows."""
+        head = reader.fields(net.FETCH)
+        cursor_id = head["cursor id"]
+        self.reach(f"FETCH {self.cursors[cursor_id].sql}")
+        return self.rows(cursor_id, head["fetch array size"])
+
+    def run(self, cursor: Cursor, reader: Reader) -> None:
+        """Run a cursor's statement with the binds that come next."""
+        binds = net.read_binds(reader, cursor.bind_types)
         self.powerschool.queries.append(cursor.sql)
-        fault = self.misbehave(cursor.sql)
-        complaint = refusal(cursor.sql)
-        if fault and fault.startswith("ORA-"):
-            complaint = fault
-        if complaint:
-            return self.send(error(complaint))
-        try:
-            found = self.sqlite.execute(re.sub(r":\w+", "?", cursor.sql), binds)
-        except sqlite3.OperationalError as problem:
-            code = 942 if "no such table" in str(problem) else 904
-            return self.send(error(f"ORA-{code:05}: {problem}"))
-        cursor.found = found
-        names = [column[0].lower() for column in found.description]
-        cursor.types = [self.column_types[name] for name in names]
-        answer = describe(names, cursor.types) if first else b""
-        self.send(answer + self.rows(cursor_id, rows), cut=fault == "cut")
+        self.reach(cursor.sql)
+        names, types, rows = self.data.run(cursor.sql, binds)
+        if not cursor.names:  # otherwise the client has them, and holds on to these types
+            cursor.names = names
+            cursor.types = types
+        cursor.rows = iter(rows)
+        cursor.sent = 0
 
     def rows(self, cursor_id: int, count: int) -> bytes:
         """The next `count` rows of a cursor, and whether there are more."""
         cursor = self.cursors[cursor_id]
-        batch = cursor.found.fetchmany(count)
-        encoders = [ENCODERS[kind] for kind in cursor.types]
-        sent = bytearray([ROW_HEADER, 0, 0, 0, 0, 0, 0, 0])
-        for row in batch:
-            sent.append(ROW_DATA)
-            for encode, value in zip(encoders, row, strict=True):
-                sent += b"\0" if value is None or value == "" else encode(value)
+        if not cursor.names:
+            return net.error(cursor_id=cursor_id)
+        batch = [row for _, row in zip(range(count), cursor.rows, strict=False)]
         cursor.sent += len(batch)
-        ending = "" if len(batch) == count else "ORA-01403: no data found"
-        return bytes(sent) + error(ending, cursor_id, cursor.sent)
+        ending = "" if len(batch) == count else NO_MORE_ROWS
+        return net.rows(cursor.types, batch) + net.error(ending, cursor_id, cursor.sent)
 
 
-class OpenCursor:
-    """A statement that the client has executed, and where it stands in its rows."""
+# --- the data: Oracle's SQL, as SQLite runs it ---
 
-    def __init__(self, sql: str, bind_types: list[int]) -> None:
-        self.sql, self.bind_types = sql, bind_types
-        self.found: sqlite3.Cursor
-        self.types: list[int] = []
-        self.sent = 0
+Rows = list[tuple[object, ...]]
 
 
-# --- the log-in's cryptography: the 12c verifier ---
+class Data:
+    """One session's view of the SQLite file."""
+
+    def __init__(self, database: Path) -> None:
+        self.sqlite = sqlite3.connect(database, check_same_thread=False, isolation_level=None)
+        self.sqlite.text_factory = bytes  # it may be no UTF-8, which is the client's business
+        self.sqlite.execute("PRAGMA case_sensitive_like=ON")
+        self.sqlite.execute("CREATE TEMP TABLE dual (dummy VARCHAR2)")
+        self.sqlite.execute("INSERT INTO dual VALUES ('X')")
+        self.at_start = True  # of a transaction: there was no statement yet
+
+    def close(self) -> None:
+        """Give up the file, and what is left of a transaction."""
+        self.sqlite.close()
+
+    def run(self, sql: str, binds: Sequence[object]) -> tuple[list[str], list[Type], Rows]:
+        """Run a statement: the names and types of its columns, and its rows. Raises Refused."""
+        words = " ".join(bare(sql).upper().split())
+        if words == "SET TRANSACTION READ ONLY":
+            self.begin()
+        elif words in ("COMMIT", "ROLLBACK"):
+            self.end_transaction()
+        elif words.startswith(("SELECT ", "WITH ")):
+            self.at_start = False
+            return self.query(sql, binds)
+        elif re.match("(INSERT|UPDATE|DELETE|MERGE|CREATE|ALTER|DROP|TRUNCATE|GRANT) ", words):
+            raise Refused("ORA-01031: insufficient privileges")
+        else:
+            raise Refused("ORA-00900: invalid SQL statement")
+        return [], [], []
+
+    def begin(self) -> None:
+        """From here on, see the data as they are now."""
+        if not self.at_start:
+            raise Refused("ORA-01453: SET TRANSACTION must be first statement of transaction")
+        self.at_start = False
+        self.sqlite.execute("BEGIN")
+        self.sqlite.execute("SELECT COUNT(*) FROM sqlite_master")  # only this fixes the state
+
+    def end_transaction(self) -> None:
+        """From here on, see the newest data again."""
+        self.at_start = True
+        if self.sqlite.in_transaction:
+            self.sqlite.execute("ROLLBACK")
+
+    def query(self, sql: str, binds: Sequence[object]) -> tuple[list[str], list[Type], Rows]:
+        """Run a query, to its end at once: its rows are those of now even if fetched later."""
+        complaint = refusal(sql)
+        if complaint:
+            raise Refused(complaint)
+        try:
+            found = self.sqlite.execute(translated(sql, "?"), binds)
+            rows = found.fetchall()
+        except sqlite3.OperationalError as problem:
+            raise Refused(oracles_words(str(problem))) from None
+        names = [column[0].upper() for column in found.description]
+        return names, self.types(sql, rows), rows
+
+    def types(self, sql: str, rows: Rows) -> list[Type]:
+        """The type of each column of a query.
+
+        A view's columns have the types of the columns that they are made of, by whatever name. A
+        computed one has none: then its first value tells.
+        """
+        self.sqlite.execute(f"CREATE TEMP VIEW described AS {translated(sql, 'NULL')}")
+        columns = self.sqlite.execute("PRAGMA temp.table_info(described)").fetchall()
+        self.sqlite.execute("DROP VIEW temp.described")
+        types = []
+        for place, (_, _, declared, *_) in enumerate(columns):
+            name = declared.decode().split("(")[0]  # without the size
+            if name in Type.__members__:
+                types.append(Type[name])
+            else:
+                values = (row[place] for row in rows if row[place] is not None)
+                types.append(type_of(next(values, None)))
+        return types
 
 
-def cbc(key: bytes) -> Cipher[modes.CBC]:
-    return Cipher(algorithms.AES(key), modes.CBC(bytes(16)))
+def type_of(value: object) -> Type:
+    """The type of a computed column, by its first value that is not NULL."""
+    if isinstance(value, int | float):
+        return Type.NUMBER
+    if isinstance(value, bytes) and re.fullmatch(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", value):
+        return Type.DATE
+    return Type.VARCHAR2
+
+
+def oracles_words(problem: str) -> str:
+    """Oracle's error for one of SQLite's."""
+    what, _, name = problem.partition(": ")
+    quoted = name.upper().replace(".", '"."')
+    invalid = f'ORA-00904: "{quoted}": invalid identifier'
+    errors = {
+        "no such table": "ORA-00942: table or view does not exist",
+        "no such column": invalid,
+        "no such function": invalid,
+        "ambiguous column name": "ORA-00918: column ambiguously defined",
+    }
+    return errors.get(what, f"ORA-00900: invalid SQL statement ({problem})")
+
+
+def bare(sql: str) -> str:
+    """An SQL text of the same length with blanks in place of comments and of the text in quotes."""
+
+    def blank(found: re.Match[str]) -> str:
+        length = len(found[0])
+        return "'" + " " * (length - 2) + "'" if found[0].startswith("'") else " " * length
+
+    return re.sub(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", blank, sql, flags=re.DOTALL)
 
 
 @cache
-def password_key(password: str, salt: bytes) -> bytes:
-    key = pbkdf2_hmac("sha512", password.encode(), salt + b"AUTH_PBKDF2_SPEEDY_KEY", 4096, 64)
-    return sha512(key + salt).digest()[:32]
+def translated(sql: str, bind: str) -> str:
+    """The query for SQLite: `bind` in place of each :name, and NULLs sorted as Oracle does.
+
+    Both take the binds one by one in their order in the text. Where a query does not say it,
+    Oracle has NULLs last, and first with DESC; SQLite has it the other way round.
+    """
+    plain = bare(sql)
+    changes = [(*found.span(), bind) for found in re.finditer(r":\w+", plain)]
+    for start, end in order_terms(plain):
+        term = plain[start:end].rstrip()  # without a comment after it
+        words = term.upper().split()
+        if "NULLS" not in words:
+            end = start + len(term)
+            changes.append((end, end, " NULLS FIRST" if "DESC" in words else " NULLS LAST"))
+    for start, end, text in sorted(changes, reverse=True):
+        sql = sql[:start] + text + sql[end:]
+    return sql
 
 
-def auth_user(reader: Reader) -> tuple[str, dict[str, str]]:
-    """An AUTH message as (user, its keys and values)."""
-    reader.skip("biib")
-    pairs = {}
-    count = reader.integer()
-    reader.skip("bb")
-    user = reader.data().decode()
-    for _ in range(count):
-        key, value = reader.counted().decode(), reader.counted().decode()
-        pairs[key] = value
-        reader.integer()
-    return user, pairs
+def order_terms(text: str) -> Iterator[tuple[int, int]]:
+    """Start and end of each term of each ORDER BY, in a bare SQL text."""
+    starts: list[int | None] = [None]  # of the term that is being read, at each level of brackets
+    tokens = r"\bORDER\s+BY\b|[(),]|\b(?:FETCH|OFFSET|ROWS|RANGE)\b|\Z"
+    for found in re.finditer(tokens, text, re.IGNORECASE):
+        token = found[0]
+        if token == "(":
+            starts.append(None)
+            continue
+        start = starts[-1]
+        if start is not None:
+            yield start, found.start()
+        if token == ")" and len(starts) > 1:
+            starts.pop()
+        elif token == ",":
+            starts[-1] = None if start is None else found.end()
+        else:
+            starts[-1] = found.end() if token[:1] in "Oo" and token[-1:] in "Yy" else None
 
 
-# --- reading and writing the formats ---
+# --- what SQLite takes and Oracle 19c refuses, so that a query that passes here passes there ---
 
+# Words that are no names in Oracle: "Oracle SQL Reserved Words" in its SQL Language Reference.
+RESERVED = "|".join(
+    """ACCESS ADD ALL ALTER AND ANY AS ASC AUDIT BETWEEN BY CHAR CHECK CLUSTER COLUMN COMMENT
+    COMPRESS CONNECT CREATE CURRENT DATE DECIMAL DEFAULT DELETE DESC DISTINCT DROP ELSE EXCLUSIVE
+    EXISTS FILE FLOAT FOR FROM GRANT GROUP HAVING IDENTIFIED IMMEDIATE IN INCREMENT INDEX INITIAL
+    INSERT INTEGER INTERSECT INTO IS LEVEL LIKE LOCK LONG MAXEXTENTS MINUS MLSLABEL MODE MODIFY
+    NOAUDIT NOCOMPRESS NOT NOWAIT NULL NUMBER OF OFFLINE ON ONLINE OPTION OR ORDER PCTFREE PRIOR
+    PUBLIC RAW RENAME RESOURCE REVOKE ROW ROWID ROWNUM ROWS SELECT SESSION SET SHARE SIZE SMALLINT
+    START SUCCESSFUL SYNONYM SYSDATE TABLE THEN TO TRIGGER UID UNION UNIQUE UPDATE USER VALIDATE
+    VALUES VARCHAR VARCHAR2 VIEW WHENEVER WHERE WITH""".split()
+)
+SQLITE_FUNCTIONS = "|".join(
+    """CEILING CHANGES CONCAT_WS DATETIME DEGREES FORMAT GROUP_CONCAT HEX IFNULL IIF JULIANDAY
+    LIKELIHOOD LIKELY LOG10 LOG2 PI POW PRINTF QUOTE RADIANS RANDOM RANDOMBLOB STRFTIME STRING_AGG
+    SUBSTRING TOTAL TYPEOF UNICODE UNIXEPOCH UNLIKELY ZEROBLOB""".split()
+)
+CONSTANTS = "CASE|CURRENT_DATE|CURRENT_TIMESTAMP"  # these may stand beside COUNT
+CLAUSES = "WHERE|GROUP|HAVING|ORDER"
+NOT_ENDED = "ORA-00933: SQL command not properly ended"
+NO_FROM = "ORA-00923: FROM keyword not found where expected"
+NO_EXPRESSION = "ORA-00936: missing expression"
+NO_OPERATOR = "ORA-00920: invalid relational operator"
+NO_NAME = 'ORA-00904: "{}": invalid identifier'  # {} is what the pattern's group has found
+NOT_GROUPED = "ORA-00979: not a GROUP BY expression"
+NOT_SINGLE = "ORA-00937: not a single-group group function"
 
-class Reader:
-    """Takes a message apart, from front to back."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content, self.position = content, 0
-
-    def raw(self, length: int) -> bytes:
-        self.position += length
-        return self.content[self.position - length : self.position]
-
-    def byte(self) -> int:
-        return self.raw(1)[0]
-
-    def integer(self) -> int:
-        """A length in one byte, then that many bytes."""
-        return int.from_bytes(self.raw(self.byte()), "big")
-
-    def data(self) -> bytes:
-        """Bytes after their length, or in pieces (each with its length) after 254."""
-        length = self.byte()
-        if length != 254:
-            return self.raw(length)
-        return b"".join(self.raw(size) for size in iter(self.integer, 0))
-
-    def counted(self) -> bytes:
-        """Bytes after their length twice, as an integer and as `data` has it."""
-        return self.data() if self.integer() else b""
-
-    def skip(self, layout: str) -> None:
-        """Pass over fields: b a byte, i an integer."""
-        for kind in layout:
-            self.byte() if kind == "b" else self.integer()
-
-    def value(self, kind: int) -> object:
-        """A bind: NUMBER as an int, DATE as SQLite's text, VARCHAR2 as a str."""
-        content = self.data()
-        if not content:
-            return None
-        if kind == NUMBER:
-            pairs = [byte - 1 for byte in content[1:]]
-            return int(sum(pair * 100 ** (content[0] - 193 - n) for n, pair in enumerate(pairs)))
-        if kind == DATE:
-            century, year, month, day, hour, minute, second = content
-            date = f"{century - 100:02}{year - 100:02}-{month:02}-{day:02}"
-            return f"{date} {hour - 1:02}:{minute - 1:02}:{second - 1:02}"
-        return content.decode()
-
-
-def integer(value: int) -> bytes:
-    size = (value.bit_length() + 7) // 8
-    return bytes([size]) + value.to_bytes(size, "big")
-
-
-def data(value: bytes) -> bytes:
-    if len(value) <= 252:
-        return bytes([len(value)]) + value
-    return b"\xfe" + integer(len(value)) + value + b"\0"
-
-
-def counted(value: str) -> bytes:
-    return integer(len(value.encode())) + (data(value.encode()) if value else b"")
-
-
-@lru_cache(maxsize=1 << 18)
-def encode_number(value: int | float) -> bytes:
-    """Oracle's NUMBER: an exponent of 100, then the digits in base 100; inverted when negative."""
-    sign, digits, exponent = Decimal(str(value)).as_tuple()
-    assert isinstance(exponent, int)
-    text = "".join(map(str, digits)) + "0" * (exponent % 2)
-    text = text.zfill(len(text) + len(text) % 2)
-    pairs = [int(text[n : n + 2]) for n in range(0, len(text), 2)]
-    power = 193 + len(pairs) - 1 + exponent // 2
-    while pairs and pairs[-1] == 0:
-        pairs.pop()
-    if not pairs:
-        return b"\x01\x80"
-    if sign:
-        return data(bytes([255 - power, *(101 - pair for pair in pairs), 102]))
-    return data(bytes([power, *(pair + 1 for pair in pairs)]))
-
-
-@lru_cache(maxsize=1 << 16)
-def encode_text(value: object) -> bytes:
-    return data(str(value).encode())
-
-
-@lru_cache(maxsize=1 << 12)
-def encode_date(value: str) -> bytes:
-    """Oracle's DATE from text such as 2026-08-17 00:00:00."""
-    year, month, day, hour, minute, second = (int(part) for part in re.split("[- :]", value))
-    fields = [year // 100 + 100, year % 100 + 100, month, day, hour + 1, minute + 1, second + 1]
-    return data(bytes(fields))
-
-
-ENCODERS: dict[int, Callable[..., bytes]] = {
-    NUMBER: encode_number,
-    VARCHAR2: encode_text,
-    DATE: encode_date,
+# Looked for in each block of a query, see `blocks`: brackets in it are {}. All of these are refused
+# by Oracle; where more than one thing is wrong, it may complain of the other.
+ORACLE_REFUSES = {
+    r";\s*$": NOT_ENDED,
+    rf"\bFROM\b(?:(?!\b(?:{CLAUSES})\b).)*\bAS\b(?!\s+OF\b)": NOT_ENDED,  # a table's alias
+    r"\b(?:LIMIT|EXCEPT)\b|\bCOLLATE\s+NOCASE\b": NOT_ENDED,
+    r"\bWITH\s+RECURSIVE\b": "ORA-00905: missing keyword",
+    r"^(?!.*\bFROM\b).*\bSELECT\b": NO_FROM,  # SELECT 1; Oracle has FROM dual for this
+    r"\bSELECT\s+\*\s*,": NO_FROM,
+    rf"\bSELECT\b.*\bAS\s+(?:{RESERVED})\b": NO_FROM,
+    r"\b(TRUE|FALSE|CURRENT_TIME)\b": NO_NAME,
+    rf"\b({SQLITE_FUNCTIONS})\s*{{": NO_NAME,
+    r"\bDATE\s*{|==|<<|>>|\bIN\s*{\s*}": NO_EXPRESSION,
+    r"[%&~`\[]": "ORA-00911: invalid character",
+    r"(?<!\|)\|(?!\|)": "ORA-00996: the concatenate operator is ||, not |",
+    r"\b(?:GLOB|ISNULL|NOTNULL)\b": NO_OPERATOR,
+    # A condition without a comparison: WHERE active AND ...
+    rf"\b(?:WHERE|HAVING|ON|OR)\s+[\w.:]+\s*(?:$|\b(?:AND|OR|{CLAUSES})\b)": NO_OPERATOR,
+    r"\bIS\s+(?:NOT\s+)?(?!NOT\b|NULL\b|NAN\b|INFINITE\b)\S": "ORA-00908: missing NULL keyword",
+    # A name in quotes is taken as it is, and those of columns are in capitals. Aliases are free.
+    r"(?:[{,=<>.|+*/-]|\b(?:SELECT|WHERE|AND|OR|NOT|BY|ON|WHEN|THEN|ELSE|FROM|JOIN))\s*"
+    r'"((?-i:\w*[a-z]\w*))"': NO_NAME,
+    rf":(?:{RESERVED})\b": "ORA-01745: invalid host/bind variable name",
+    r"\b(?:MAX|MIN)\s*{[^}]*,": "ORA-00909: invalid number of arguments",
+    r"\bUSING\s*{\s*(\w+)\s*}.*\.\1\b|\.(\w+)\b.*\bUSING\s*{\s*\2\s*}": (
+        "ORA-25154: column part of USING clause cannot have qualifier"
+    ),
 }
 
 
-def protocol() -> bytes:
-    """PROTOCOL: character set AL32UTF8; the capabilities are those of a 19c server."""
-    compile_time, run_time = bytearray(55), bytearray(13)
-    compile_time[7], run_time[6] = 12, 4
-    sets = struct.pack("<HBH", 873, 0, 0) + struct.pack(">H9xH", 11, 2000)
-    banner = b"Oracle Net stand-in\0"
-    capabilities = data(bytes(compile_time)) + data(bytes(run_time))
-    return bytes([PROTOCOL, 6, 0]) + banner + sets + capabilities
+@cache
+def refusal(sql: str) -> str:
+    """Oracle's complaint about a query that only SQLite would run, or ""."""
+    for block in blocks(bare(sql)):
+        for pattern, complaint in ORACLE_REFUSES.items():
+            found = re.search(pattern, block, re.IGNORECASE | re.DOTALL)
+            if found and complaint == NO_NAME:
+                quoted = found[0].endswith('"')
+                return complaint.format(found[1] if quoted else found[1].upper())
+            if found:
+                return complaint
+        if complaint := ungrouped(block):
+            return complaint
+    return ""
 
 
-def parameters(**pairs: str) -> bytes:
-    """The keys and values of an answer to AUTH. The verifier's type stands where flags would."""
-    message = bytes([PARAMETER]) + integer(len(pairs))
-    for key, value in pairs.items():
-        flags = 0x4815 if key == "AUTH_VFR_DATA" else 0
-        message += counted(key) + counted(value) + integer(flags)
-    return message + DONE
+def blocks(text: str) -> Iterator[str]:
+    """The parts of a bare SQL text, the inner ones first: what is in brackets, and what is between
+    UNION and the like. In each of them, {...} or {a, b} stands for what is in brackets there.
+    """
+    names = r"\s*(?:[\w.:]+\s*(?:,\s*[\w.:]+\s*)*)?"
+    while found := re.search(r"\(([^()]*)\)", text):
+        inner = found[1]
+        yield from re.split(r"(?i)\b(?:UNION|INTERSECT)\b", inner)
+        short = inner if re.fullmatch(names, inner) else "..."
+        text = f"{text[: found.start()]}{{{short}}}{text[found.end() :]}"
+    yield from re.split(r"(?i)\b(?:UNION|INTERSECT)\b", text)
 
 
-def describe(names: list[str], types: list[int]) -> bytes:
-    """DESCRIBE_INFO: the columns of a query."""
-    message = bytes([DESCRIBE_INFO, 0]) + integer(0) + integer(len(names)) + b"\0"
-    for name, kind in zip(names, types, strict=True):
-        size, scale = {NUMBER: (22, 0x81), DATE: (7, 0), VARCHAR2: (4000, 0)}[kind]
-        is_text = kind == VARCHAR2
-        message += bytes([kind, 0, 0, scale]) + integer(size) + bytes(4)
-        message += (
-            integer(873 if is_text else 0) + bytes([is_text]) + integer(size if is_text else 0)
-        )
-        message += bytes([0, 1, 0]) + counted(name.upper()) + bytes(4)
-    return message + bytes(6)
-
-
-def error(text: str, cursor_id: int = 0, rows: int = 0) -> bytes:
-    """ERROR: how a call ended. Its number is the one in "ORA-00942: ..."; 0 for no text."""
-    number = int(text[4:9]) if text else 0
-    message = bytes([ERROR, 0, 0, 0]) + integer(number) + bytes(2) + integer(cursor_id)
-    message += bytes(7 + 5 + 5 + 4)  # position, flags; row id; more flags; batch errors
-    return message + integer(number) + integer(rows) + (data(text.encode()) if text else b"")
-
-
-# --- the queries ---
-
-
-def refusal(sql: str) -> str | None:
-    """Oracle's complaint about a statement that only SQLite would run."""
-    matches: Iterator[str] = (
-        complaint
-        for pattern, complaint in ORACLE_REFUSES.items()
-        if re.search(pattern, sql, re.IGNORECASE)
-    )
-    return next(matches, None)
-
-
-def declared_types(sqlite: sqlite3.Connection) -> dict[str, int]:
-    """The type of every column by its name, over all tables."""
-    tables = [
-        row[0] for row in sqlite.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
-    ]
-    kinds = {"NUMBER": NUMBER, "VARCHAR2": VARCHAR2, "DATE": DATE}
-    columns = [row for table in tables for row in sqlite.execute(f"PRAGMA table_info({table})")]
-    return {column[1]: kinds[column[2]] for column in columns}
+def ungrouped(block: str) -> str:
+    """Oracle's complaint about a column beside COUNT and the like that no GROUP BY names, or ""."""
+    block = re.sub(r"\s*{[^}]*}", "{}", block.upper())
+    selected = re.search(r"\bSELECT\b(?:\s+DISTINCT\b)?(.*?)\bFROM\b", block, re.DOTALL)
+    if not selected:
+        return ""
+    items = [item.split() for item in selected[1].split(",")]
+    names = {item[0] for item in items if item and re.fullmatch(r"[A-Z][\w.]*", item[0])}
+    plain = {
+        name.split(".")[-1] for name in names if not re.fullmatch(f"{RESERVED}|{CONSTANTS}", name)
+    }
+    grouped = re.search(r"\bGROUP\s+BY\b(.*?)(?:\b(?:HAVING|ORDER)\b|$)", block, re.DOTALL)
+    if grouped and "{" not in grouped[1]:
+        listed = {name.strip().split(".")[-1] for name in grouped[1].split(",")}
+        return NOT_GROUPED if plain - listed else ""
+    counts = re.search(r"\b(?:COUNT|SUM|AVG|MIN|MAX)\s*{}(?!\s*OVER\b)", selected[1])
+    return NOT_SINGLE if counts and plain and not grouped else ""

@@ -10,10 +10,7 @@ import sys
 from pathlib import Path
 
 import oracledb
-import paramiko
-
-paramiko.DSSKey = None
-import pysftp  # noqa: E402
+from plain_put import put
 
 
 def main() -> None:
@@ -49,17 +46,7 @@ def main() -> None:
                     staff = (staff + [""] * 10)[:10]
                     writer.writerow([school, *section, *staff])
     connection.close()
-    host, port = os.environ["CLEVER_SFTP_ADDRESS"].split(":")
-    options = pysftp.CnOpts(knownhosts=sys.argv[2])
-    options.hostkeys.add(host, "ssh-ed25519", next(iter(options.hostkeys.values()))["ssh-ed25519"])
-    with pysftp.Connection(
-        host,
-        username=os.environ["CLEVER_SFTP_USERNAME"],
-        password=os.environ["CLEVER_SFTP_PASSWORD"],
-        port=int(port),
-        cnopts=options,
-    ) as sftp:
-        sftp.put(output)
+    put(str(output), sys.argv[2])
 
 
 if __name__ == "__main__":
