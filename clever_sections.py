@@ -109,19 +109,19 @@ STRIP_TRACK_INFO = True
 # "external_expression", the period as people see it.
 PERIOD_COLUMN = "expression"
 
-# What Clever gets for a grade level of PowerSchool, before any rule. Level 0 is kindergarten, but
-# also what nobody set. If yours are set, it could be:
-# {-1: "PreKindergarten", 0: "Kindergarten", 14: "PostGraduate"}
+# Grade levels that have a name of their own in Clever. PowerSchool has 0 for kindergarten, but also
+# where nobody set a level, so it is left blank here. If yours are all set, this could be
+# {-1: "PreKindergarten", 0: "Kindergarten", 14: "PostGraduate"}.
 GRADE_NAMES = {0: ""}
 
-# What Clever gets for the other grades below 0.
+# What Clever gets for any other grade level below 0.
 PRESCHOOL_GRADE = "Preschool"
 
 # The numbers of schools that teach grades 10 to 12 though their high_grade does not say so, such
 # as {300, 310}.
 HIGH_SCHOOL_IDS: set[int] = set()
 
-# How many staff a section has in Clever at most.
+# The most staff that Clever takes for a section.
 MAX_STAFF = 10
 
 # The column of PowerSchool's teachers that your teachers file has as Teacher_id.
@@ -153,11 +153,11 @@ IGNORE_TEACHERS_WITHOUT_EMAILS = False
 # True leaves out sections without staff, which Clever refuses anyway.
 IGNORE_SECTIONS_WITH_NO_TEACHERS = False
 
-# The share of Clever's sections that may be lost in a night without --force. Clever itself holds
-# back what deletes more than a tenth.
+# The share of its sections that Clever may lose in a night, or refuse, without --force. Clever
+# itself pauses a sync that would delete more than a tenth.
 MAX_LOST = 0.10
 
-# How long a server may take to let the job in, or Clever to answer during the upload.
+# The time for a log-in, and for each answer of Clever's.
 CONNECT_TIMEOUT_SECONDS = 20
 
 # How long the database may take to answer.
@@ -189,7 +189,8 @@ LOCK = FOLDER / "clever_sections.lock"
 
 log = logging.getLogger("clever_sections")
 
-# For what stands as it stood yesterday: in the log and on a terminal, but in no mail from cron.
+# For errors that stand until somebody fixes them in PowerSchool. They are in the log and on a
+# terminal, but cron does not mail them every night.
 standing_log = logging.getLogger("clever_sections.standing")
 
 # The header of Sections.csv.
@@ -261,15 +262,15 @@ TERMS_SQL = """
 class Assignment(NamedTuple):
     """A section with one of its staff; a section without staff has one row, with no teacher."""
 
-    section: int
+    section_id: int
     course_number: str | None
     section_number: str | None
     expression: str | None
     grade_level: int | None
-    course: str | None  # None if there is no such course
+    found_course: str | None  # its number in courses; None if there is no such course
     course_name: str | None
     credit_type: str | None
-    teacher: int | str | None
+    teacher_id: int | str | None
     email: str | None
     status: int | None  # 1 is active
     start_date: datetime | None
@@ -328,7 +329,7 @@ def period(expression: str | None) -> str:
 
 
 # A section for several grades has them in one number: 23 is grades 2 and 3, 345 is 3 to 5,
-# 912 is 9 and 12. This is each such number, with the range that Clever gets for it.
+# 912 is 9 to 12. This is each such number, with the range that Clever gets for it.
 GRADE_RANGES = {
     int("".join(map(str, grades))): f"{grades[0]}-{grades[-1]}"
     for count in range(2, 13)
@@ -373,42 +374,49 @@ def subject(credit_type: str | None) -> str:
 class Report:
     """What a night's reading found."""
 
-    schools: dict[int, str] = field(default_factory=dict)  # number: name, of all schools
-    sections: dict[int, int] = field(default_factory=dict)  # number: sections, if in session
-    remarks: dict[str, list[str]] = field(default_factory=dict)  # what: the sections it is about
+    schools: dict[int, str] = field(default_factory=dict)  # school number: its name
+    sections: dict[int, int] = field(default_factory=dict)  # those in session: how many sections
+    remarks: dict[str, list[str]] = field(default_factory=dict)  # what to fix: in which sections
 
     def remark(self, what: str, section: str) -> None:
+        """Note something that a person could fix."""
         self.remarks.setdefault(what, []).append(section)
 
 
 def connect_to_powerschool() -> oracledb.Connection:
-    """Log in to PowerSchool's database. Raises Failure."""
+    """Log in to PowerSchool's database, trying as often as the settings say. Raises Failure."""
     attempt = 1
     while True:
         try:
-            # The driver bounds only parts of a log-in; this limit is for all of it.
-            with time_limit(CONNECT_TIMEOUT_SECONDS):
-                db = oracledb.connect(
-                    user=POWERSCHOOL_READ_USER,
-                    password=POWERSCHOOL_DB_PASSWORD,
-                    dsn=POWERSCHOOL_PROD_DB,
-                    # For each address of the host, so that there is time for another one.
-                    tcp_connect_timeout=CONNECT_TIMEOUT_SECONDS / 4,
-                )
+            db = log_in_to_powerschool()
+            break
         except Exception as error:
             give_up_or_wait("connecting to PowerSchool", error, POWERSCHOOL, attempt)
             attempt += 1
-            continue
-        db.call_timeout = QUERY_TIMEOUT_SECONDS * 1000
-        db.outputtypehandler = replace_undecodable
-        if db.warning:
-            what_to_do, _ = advice(db.warning, POWERSCHOOL)
-            log.warning("PowerSchool says: %s. %s", cause(db.warning), what_to_do)
-        return db
+    if db.warning:
+        what_to_do, _ = advice(db.warning, POWERSCHOOL)
+        log.warning("PowerSchool says: %s. %s", cause(db.warning), what_to_do)
+    return db
+
+
+def log_in_to_powerschool() -> oracledb.Connection:
+    """One try to log in. Raises TookTooLong, or what oracledb raises."""
+    # The driver bounds only parts of a log-in; this limit is for all of it.
+    with time_limit(CONNECT_TIMEOUT_SECONDS):
+        db = oracledb.connect(
+            user=POWERSCHOOL_READ_USER,
+            password=POWERSCHOOL_DB_PASSWORD,
+            dsn=POWERSCHOOL_PROD_DB,
+            # A host may have several addresses: one that does not answer leaves time for another.
+            tcp_connect_timeout=CONNECT_TIMEOUT_SECONDS / 4,
+        )
+    db.call_timeout = QUERY_TIMEOUT_SECONDS * 1000
+    db.outputtypehandler = replace_undecodable
+    return db
 
 
 def replace_undecodable(cursor: oracledb.Cursor, column: oracledb.FetchInfo) -> oracledb.Var | None:
-    """Have the driver put U+FFFD for a byte that is no text, instead of raising an error."""
+    """Have the driver put a replacement character for bytes that are not text, not an error."""
     if column.type_code not in (oracledb.DB_TYPE_VARCHAR, oracledb.DB_TYPE_CHAR):
         return None
     return cursor.var(str, arraysize=cursor.arraysize, encoding_errors="replace")
@@ -423,14 +431,14 @@ def query(
     """The rows of a query, as they arrive. Raises Failure, which says `what` was read."""
     try:
         cursor = db.cursor()
-        # So many rows come in one round trip.
+        # How many rows come in one round trip.
         cursor.prefetchrows = 5000
         cursor.arraysize = 5000
         cursor.execute(sql, binds)
         for row in cursor:
             yield row_type(*row)
     except oracledb.Error as error:
-        raise failure(f"reading the {what}", error, POWERSCHOOL) from error
+        raise failed(f"reading the {what}", error, POWERSCHOOL) from error
 
 
 def write_sections(db: oracledb.Connection, today: date, file: TextIO) -> Report:
@@ -447,30 +455,33 @@ def write_sections(db: oracledb.Connection, today: date, file: TextIO) -> Report
         if not terms:
             continue
         report.sections[school.number] = 0
+        year = year_of(terms)
         for term in terms.values():
             what = f"sections of school {school.number}, term {term.id}"
             rows = query(db, what, SECTIONS_SQL, Assignment, school=school.number, term=term.id)
-            for number, assignments in groupby(rows, key=lambda row: row.section):
-                section, *others = assignments
-                if number in written or clean(section.course_number) in IGNORED_COURSES:
+            for section_id, group in groupby(rows, key=lambda row: row.section_id):
+                assignments = list(group)
+                section = assignments[0]
+                if section_id in written or clean(section.course_number) in IGNORED_COURSES:
                     continue
                 staff: list[str] = []
-                for member in staff_who_count([section, *others], term, today):
-                    if clean(member.teacher) not in staff:
-                        staff.append(clean(member.teacher))
+                for member in staff_to_send(assignments, term, today):
+                    if clean(member.teacher_id) not in staff:
+                        staff.append(clean(member.teacher_id))
                 if IGNORE_SECTIONS_WITH_NO_TEACHERS and not staff:
                     continue
-                row = section_row(school, term, year_of(terms), section, staff)
+                row = section_row(school, term, year, section, staff)
                 writer.writerow(row)
-                written.add(number)
+                written.add(section_id)
                 report.sections[school.number] += 1
                 add_remarks(report, school, section, staff, row)
-        log_school(report, school, terms)
+        counts = f"terms {len(terms)}, sections {report.sections[school.number]:,}"
+        log.info("%s %s: year %s, %s", school.number, clean(school.name), year, counts)
     return report
 
 
 def current_terms(db: oracledb.Connection, school: School, today: date) -> dict[int, Term]:
-    """All terms of the school's current year, past and coming ones too, by id; {} if none is."""
+    """All terms of the school's current year by id, past and coming ones too; {} if it has none."""
     midnight = datetime(today.year, today.month, today.day)
     starts_before = midnight + timedelta(days=TERM_START_OFFSET_DAYS + 1)
     what = f"terms of school {school.number}"
@@ -480,15 +491,16 @@ def current_terms(db: oracledb.Connection, school: School, today: date) -> dict[
 
 def year_of(terms: dict[int, Term]) -> str:
     """The name of the school year that these terms are of, such as "26-27"."""
-    return next(clean(term.abbreviation) for term in terms.values() if term.is_year == 1)
+    names = [clean(term.abbreviation) for term in terms.values() if term.is_year == 1]
+    return names[0] if names else ""
 
 
-def staff_who_count(assignments: list[Assignment], term: Term, today: date) -> list[Assignment]:
-    """Those of a section's assignments whose staff Clever is to get, in the same order."""
+def staff_to_send(assignments: list[Assignment], term: Term, today: date) -> list[Assignment]:
+    """Those of a section's assignments whose staff is to be sent to Clever, in the same order."""
     wanted = [assignment for assignment in assignments if is_wanted(assignment)]
     if not IGNORE_FORMER_STAFF:
         return wanted
-    # In a coming term those count who begin it, in a past one those who ended it.
+    # For a coming term its first day counts, for a past one its last.
     day = today
     if term.last_day:
         day = min(day, term.last_day.date())
@@ -502,8 +514,8 @@ IGNORED_ROLE_NAMES = {clean(role).casefold() for role in IGNORED_ROLES}
 
 
 def is_wanted(assignment: Assignment) -> bool:
-    """Whether there is such a person, whom no setting leaves out."""
-    if not clean(assignment.teacher):
+    """Whether there is such a person, in a role and with an address that the settings take."""
+    if not clean(assignment.teacher_id):
         return False
     if IGNORE_TEACHERS_WITHOUT_EMAILS and not clean(assignment.email):
         return False
@@ -533,7 +545,7 @@ def section_row(
     term_name = "Year" if term.is_year == 1 else clean(term.abbreviation)
     return [
         str(school.number),
-        str(section.section),
+        str(section.section_id),
         *staff[:MAX_STAFF],
         *[""] * (MAX_STAFF - len(staff)),
         clean(section.course_name),
@@ -558,7 +570,7 @@ def day_text(day: datetime | None) -> str:
 def add_remarks(
     report: Report, school: School, section: Assignment, staff: list[str], row: list[str]
 ) -> None:
-    """Note what a person could mend in PowerSchool or in the settings."""
+    """Note what a person could fix in PowerSchool or in the settings."""
     name = f"{school.number} {clean(section.course_number)}.{clean(section.section_number)}"
     credit_type = clean(section.credit_type)
     level = section.grade_level
@@ -566,9 +578,9 @@ def add_remarks(
         report.remark("no staff, Clever refuses it", name)
     if len(staff) > MAX_STAFF:
         course = clean(section.course_name)
-        what = f"more than {MAX_STAFF} staff: section {section.section}, {name} {course}"
-        standing_log.error("%s", what)
-    if section.course is None:
+        section_name = f"section {section.section_id}, {name} {course}"
+        standing_log.error("more than %d staff: %s", MAX_STAFF, section_name)
+    if section.found_course is None:
         report.remark("no such course in PowerSchool", name)
     if credit_type and not subject(credit_type):
         report.remark(f"no subject for credit type {credit_type}", name)
@@ -578,50 +590,44 @@ def add_remarks(
         report.remark("a character that cannot be read", name)
 
 
-def log_school(report: Report, school: School, terms: dict[int, Term]) -> None:
-    """Say that a school is done."""
-    name = report.schools[school.number]
-    counts = f"terms {len(terms)}, sections {report.sections[school.number]:,}"
-    log.info("%s %s: year %s, %s", school.number, name, year_of(terms), counts)
-
-
 def export(today: date) -> Report:
     """Write Sections.csv, if a school is in session. Raises Failure."""
     try:
         # Opened first: what this machine refuses is said before the database is asked.
-        with open(TEMPORARY, "w", encoding="utf-8", newline="") as file:
-            with connect_to_powerschool() as db:
-                show_one_moment(db)
+        file = open(TEMPORARY, "w", encoding="utf-8", newline="")
+        try:
+            with file, connect_to_powerschool() as db:
+                start_read_only_transaction(db)
                 report = write_sections(db, today, file)
-        check_report(report)
-        if report.sections:
-            TEMPORARY.replace(OUTPUT)
+            check_report(report)
+            if report.sections:
+                TEMPORARY.replace(OUTPUT)
+        finally:
+            TEMPORARY.unlink(missing_ok=True)
         return report
     except OSError as error:
-        raise failure(f"writing {OUTPUT.name}", error) from error
-    finally:
-        TEMPORARY.unlink(missing_ok=True)
+        raise failed(f"writing {OUTPUT.name}", error) from error
 
 
-def show_one_moment(db: oracledb.Connection) -> None:
+def start_read_only_transaction(db: oracledb.Connection) -> None:
     """Have all queries see the database as of now, whatever is changed meanwhile."""
     try:
         db.cursor().execute("SET TRANSACTION READ ONLY")
     except oracledb.Error as error:
-        raise failure("reading PowerSchool", error, POWERSCHOOL) from error
+        raise failed("reading PowerSchool", error, POWERSCHOOL) from error
 
 
 def check_report(report: Report) -> None:
     """Log what the reading found. Raises Failure if it found nothing, though it should have."""
     if not report.schools:
         raise Failure(
-            "PowerSchool shows no school. Have the account granted to see the rows of schools, and "
-            "look at state_excludefromreporting there"
+            "PowerSchool shows no school. Have the account granted access to the rows of schools, "
+            "and look at state_excludefromreporting there"
         )
     if report.sections and not sum(report.sections.values()):
         raise Failure(
-            "PowerSchool shows no section. Have the account granted to see the rows of sections, "
-            "and look at the IGNORE settings"
+            "PowerSchool shows no section. If sections are there, have the account granted access "
+            "to their rows, and look at the settings that leave some out"
         )
     closed = [number for number in report.schools if number not in report.sections]
     if closed:
@@ -631,7 +637,7 @@ def check_report(report: Report) -> None:
 
 
 def log_remarks(remarks: dict[str, list[str]]) -> None:
-    """Log what a person could mend, with the sections that it is about."""
+    """Log what a person could fix, with the first three of the sections that it is about."""
     for what, sections in sorted(remarks.items()):
         count = f"{len(sections)} section" if len(sections) == 1 else f"{len(sections)} sections"
         named = [*sections[:3], "..."] if len(sections) > 3 else sections
@@ -666,7 +672,7 @@ class Comparison:
     removed: list[str] = field(default_factory=list)
     changed: list[str] = field(default_factory=list)
     columns: Counter[str] = field(default_factory=Counter)  # column: sections that change in it
-    going_on: int = 0  # sections in Clever whose term has not ended
+    not_ended: int = 0  # sections in Clever whose term has not ended
     lost: dict[str, Counter[str]] = field(default_factory=dict)  # reason: School_id: how many
     lost_schools: list[str] = field(default_factory=list)  # School_id of those left without any
 
@@ -678,10 +684,12 @@ class Comparison:
         return f"{counts}: {columns}"
 
     def lose(self, reason: str, school: str) -> None:
+        """Count a section that Clever would lose."""
         self.lost.setdefault(reason, Counter())[school] += 1
 
 
 def value(values: Values, column: str) -> str:
+    """One value of a section, by the name of its column."""
     return values[COLUMNS.index(column)]
 
 
@@ -694,7 +702,7 @@ def label(values: Values) -> str:
 
 
 def sections_in(path: Path) -> Iterator[Values]:
-    """The sections of a file. Raises OSError, and ValueError or csv.Error if it is none."""
+    """The sections in a file. Raises OSError; ValueError or csv.Error if it is not such a file."""
     with open(path, encoding="utf-8-sig", errors="replace") as file:
         yield from read_csv(file, COLUMNS, needed=["School_id", "Section_id", "Teacher_id"])
 
@@ -711,11 +719,11 @@ def read_csv(lines: Iterable[str], columns: list[str], needed: list[str]) -> Ite
     width = len(header)
     keys = [column_key(name) for name in columns]
     # What the file lacks is read from a blank behind the last column.
-    places = [header.index(key) if key in header else width for key in keys]
+    positions = [header.index(key) if key in header else width for key in keys]
     for row in reader:
         padded = [*row[:width], *[""] * (width - len(row)), ""]
         # Most values stand in many rows: interned, each is in memory once.
-        yield tuple(sys.intern(padded[place].strip()) for place in places)
+        yield tuple(sys.intern(padded[position].strip()) for position in positions)
 
 
 def column_key(name: str) -> str:
@@ -738,11 +746,11 @@ def compare(before: Iterable[Values], after: Iterable[Values], today: date) -> C
         elif old != new:
             note_change(comparison, old, new, today)
     for section, old in old_sections.items():
-        comparison.going_on += goes_on(old, today)
+        comparison.not_ended += has_not_ended(old, today)
         if section in new_sections:
             continue
         comparison.removed.append(label(old))
-        if goes_on(old, today):
+        if has_not_ended(old, today):
             school = value(old, "School_id")
             comparison.lose(NOT_THERE, school)
             if school not in new_schools and school not in comparison.lost_schools:
@@ -750,15 +758,15 @@ def compare(before: Iterable[Values], after: Iterable[Values], today: date) -> C
     return comparison
 
 
-def goes_on(values: Values, today: date) -> bool:
-    """Whether a section's term has not ended. One whose end is no date has not."""
+def has_not_ended(values: Values, today: date) -> bool:
+    """Whether a section's term has not ended; a term without a readable end has not."""
     end = day_of(value(values, "Term_end"))
     return end is None or end >= today
 
 
 @cache
 def day_of(text: str) -> date | None:
-    """The day that is written MM/DD/YYYY or YYYY-MM-DD; None for anything else."""
+    """The day that is written as MM/DD/YYYY or YYYY-MM-DD; None for anything else."""
     for form in ("%m/%d/%Y", "%Y-%m-%d"):
         with suppress(ValueError):
             return datetime.strptime(text, form).date()
@@ -766,14 +774,14 @@ def day_of(text: str) -> date | None:
 
 
 def note_change(comparison: Comparison, old: Values, new: Values, today: date) -> None:
-    """Note what is new in a section, and whether Clever loses it by that."""
+    """Note what changes in a section, and whether Clever loses it by that."""
     changes = []
     for column, was, becomes in zip(COLUMNS, old, new, strict=True):
         if was != becomes:
             comparison.columns[column] += 1
             changes.append(f"{column} {was or '(blank)'} -> {becomes or '(blank)'}")
     comparison.changed.append(f"{label(new)}: {', '.join(changes)}")
-    if not goes_on(old, today):
+    if not has_not_ended(old, today):
         return
     old_staff = {value(old, column) for column in TEACHER_COLUMNS} - {""}
     new_staff = {value(new, column) for column in TEACHER_COLUMNS} - {""}
@@ -784,9 +792,10 @@ def note_change(comparison: Comparison, old: Values, new: Values, today: date) -
 
 
 def compare_with_clever(report: Report, today: date) -> Comparison | None:
-    """Compare Sections.csv with the copy of the last upload, and log what changes.
+    """Compare Sections.csv with the copy of the last upload, and log what would change.
 
-    None if the copy is no sections file. Where no school is in session, Clever would get nothing.
+    None if the copy is not a sections file. If no school is in session, there is no new file, and
+    the copy is compared with nothing.
     """
     after = sections_in(OUTPUT) if report.sections else iter(())
     try:
@@ -794,14 +803,15 @@ def compare_with_clever(report: Report, today: date) -> Comparison | None:
     except (OSError, ValueError, csv.Error) as error:
         log.warning("%s is broken, so nothing is compared: %s", UPLOADED.name, cause(error))
         return None
-    log_sections("added", comparison.added)
-    log_sections("removed", comparison.removed)
-    log_sections("changed", comparison.changed)
+    if report.sections:
+        log_sections("added", comparison.added)
+        log_sections("removed", comparison.removed)
+        log_sections("changed", comparison.changed)
     return comparison
 
 
 def log_sections(what: str, sections: list[str]) -> None:
-    """Name the first twenty of the sections that were added, say."""
+    """Log the first twenty of the sections that are added, removed or changed."""
     for section in sections[:20]:
         log.debug("%s: %s", what, section)
     if len(sections) > 20:
@@ -811,11 +821,10 @@ def log_sections(what: str, sections: list[str]) -> None:
 def check_losses(comparison: Comparison, report: Report, force: bool) -> None:
     """Raise Failure if Clever would lose too many sections; warn of each school that it loses."""
     lost = sum(sum(schools.values()) for schools in comparison.lost.values())
-    share = f"{lost:,} of {comparison.going_on:,} sections that have not ended"
-    too_many = lost > MAX_LOST * comparison.going_on
+    too_many = lost > MAX_LOST * comparison.not_ended
     if too_many and not report.sections:
         raise Failure(
-            f"no school is in session, yet Clever has {share}. "
+            f"no school is in session, yet Clever has {lost:,} sections that have not ended. "
             "Look at this machine's date, and in PowerSchool at terms"
         )
     if too_many and not force:
@@ -825,7 +834,8 @@ def check_losses(comparison: Comparison, report: Report, force: bool) -> None:
         )
         places = ", ".join(WHERE_TO_LOOK[reason] for reason in comparison.lost)
         raise Failure(
-            f"Clever would lose {share}: {reasons}. Look at {OUTPUT.name}, and in PowerSchool at "
+            f"Clever would lose {lost:,} of {comparison.not_ended:,} sections that have not ended: "
+            f"{reasons}. Look at {OUTPUT.name}, and in PowerSchool at "
             f"{places}; if the file is right, run once with --force, which uploads it anyway"
         )
     for school in comparison.lost_schools:
@@ -834,6 +844,7 @@ def check_losses(comparison: Comparison, report: Report, force: bool) -> None:
 
 
 def school_counts(schools: Counter[str]) -> str:
+    """How many sections of which schools."""
     return ", ".join(f"school {school}: {count:,}" for school, count in schools.items())
 
 
@@ -842,67 +853,81 @@ def school_counts(schools: Counter[str]) -> str:
 # ================================================================================================
 
 
-def clever_address() -> tuple[str, int]:
-    """Host and port of CLEVER_SFTP_ADDRESS. Raises Failure if it is no address."""
-    form = r"(?:\w+://)?(?P<host>[\w.-]+|\[[\da-f:.]+\])(?::(?P<port>\d{1,5}))?/?"
+class CleverServer(NamedTuple):
+    """Where Clever's server is."""
+
+    host: str
+    port: int
+
+
+def clever_server() -> CleverServer:
+    """The server that CLEVER_SFTP_ADDRESS names. Raises Failure if it is not an address."""
+    form = r"(\w+://)?(?P<host>[\w.-]+|\[[\da-f:.]+\])(:(?P<port>\d{1,5}))?/?"
     address = re.fullmatch(form, CLEVER_SFTP_ADDRESS, re.IGNORECASE)
-    if not address or int(address["port"] or 22) not in range(1, 65536):
+    port = int(address["port"] or 22) if address else 0
+    if not address or port not in range(1, 65536):
         # The address itself is not shown: it may hold a password.
         raise Failure(
-            "CLEVER_SFTP_ADDRESS is no address. Set it to sftp.clever.com or to host:port, "
+            "CLEVER_SFTP_ADDRESS is not an address. Set it to sftp.clever.com or to host:port, "
             "without a user name, a password or a folder",
             status=2,
         )
-    return address["host"].strip("[]").lower(), int(address["port"] or 22)
+    return CleverServer(address["host"].strip("[]").lower(), port)
 
 
-def host_key(host: str, port: int) -> paramiko.PKey:
-    """The first key of a host in known_hosts. Raises Failure.
+class KnownKey(NamedTuple):
+    """A line of known_hosts."""
 
-    known_hosts is described in the manual page sshd(8). pysftp's own reading of it does not know
-    the form [host]:port, and fails at any line that it cannot read.
-    """
+    line: int
+    name: str  # under which the host was found: [host]:port or host
+    is_revoked: bool
+    key: paramiko.PKey
+
+
+def host_key(server: CleverServer) -> paramiko.PKey:
+    """The first key that known_hosts has for Clever's server. Raises Failure."""
     try:
-        lines = KNOWN_HOSTS.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+        text = KNOWN_HOSTS.read_text(encoding="utf-8-sig", errors="replace")
     except OSError as error:
-        raise failure("reading known_hosts", error) from error
-    names = [f"[{host}]:{port}", host]
-    keys: dict[str, paramiko.PKey] = {}  # by the name in the line; the first line counts
-    revoked: dict[str, int] = {}  # key: the number of its line
-    for number, line in enumerate(lines, start=1):
-        marker, fields = marker_and_fields(line)
-        name = next((name for name in names if fields and is_named(fields[0], name)), None)
-        if name is None or marker == "@cert-authority":
+        raise failed("reading known_hosts", error) from error
+    found = known_keys(text, [f"[{server.host}]:{server.port}", server.host])
+    revoked = {known.key.get_base64(): known.line for known in found if known.is_revoked}
+    usable = [known for known in found if not known.is_revoked]
+    if not usable:
+        raise Failure(f"known_hosts has no key of {server.host}. {FETCH_THE_KEY}")
+    # A line for this very port is better than one for the host.
+    first = min(usable, key=lambda known: known.name == server.host)
+    line = revoked.get(first.key.get_base64())
+    if line is not None:
+        raise Failure(f"known_hosts, line {line}: it revokes the key. {FETCH_THE_KEY}")
+    return first.key
+
+
+FETCH_THE_KEY = "Fetch Clever's host key as the README says under Set it up"
+
+
+def known_keys(text: str, names: list[str]) -> list[KnownKey]:
+    """The lines of known_hosts for any of these names. Raises Failure if one cannot be read.
+
+    The format is described in the manual page sshd(8). pysftp's own reading does not know the form
+    [host]:port, and fails at lines for other hosts.
+    """
+    found = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        fields = line.split()
+        marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+        named = [name for name in names if fields and is_named(fields[0], name)]
+        if not named or marker == "@cert-authority":
             continue
         try:
             key = paramiko.PKey.from_type_string(fields[1], base64.b64decode(fields[2]))
         except Exception as error:
-            advice = "Remove that line, and fetch the key anew as the README says"
-            raise Failure(f"known_hosts, line {number}: no key can be read. {advice}") from error
-        if marker == "@revoked":
-            revoked[key.get_base64()] = number
-        else:
-            keys.setdefault(name, key)
-    for name in names:
-        if name in keys and keys[name].get_base64() in revoked:
-            line_number = revoked[keys[name].get_base64()]
-            advice = "Ask Clever's support for the key that is right"
+            line_name = f"known_hosts, line {number}"
             raise Failure(
-                f"known_hosts, line {line_number}: the key of {host} is revoked. {advice}"
-            )
-        if name in keys:
-            return keys[name]
-    raise Failure(f"known_hosts has no key of {host}. Fetch it as the README says")
-
-
-def marker_and_fields(line: str) -> tuple[str, list[str]]:
-    """A line of known_hosts as its marker, such as "@revoked", and names, type and key."""
-    fields = line.split()
-    if not fields or fields[0].startswith("#"):
-        return "", []
-    if fields[0].startswith("@"):
-        return fields[0], fields[1:]
-    return "", fields
+                f"{line_name}: it has no key that can be read. {FETCH_THE_KEY}"
+            ) from error
+        found.append(KnownKey(number, named[0], marker == "@revoked", key))
+    return found
 
 
 def is_named(names: str, host: str) -> bool:
@@ -911,14 +936,17 @@ def is_named(names: str, host: str) -> bool:
         if name.lower() == host:
             return True
         if name.startswith("|1|"):
-            with suppress(ValueError, IndexError, AssertionError):  # it cannot be read
+            with suppress(ValueError, IndexError, AssertionError):  # this name cannot be read
                 if paramiko.HostKeys.hash_host(host, name) == name:
                     return True
     return False
 
 
-class OneHostKey(pysftp.CnOpts):
-    """pysftp's options, with the one host key that it is to accept, whatever the host's name."""
+class OnlyThisKey(pysftp.CnOpts):
+    """pysftp's options: the server must have exactly this host key.
+
+    pysftp would look the key up by the host's name in a file that it reads itself.
+    """
 
     def __init__(self, key: paramiko.PKey) -> None:
         self.log = False
@@ -928,70 +956,78 @@ class OneHostKey(pysftp.CnOpts):
         self.key = key
 
     def get_hostkey(self, host: str) -> paramiko.PKey:
+        """The key that pysftp compares the server's with before it sends the password."""
         return self.key
 
 
-def connect_to_clever(key: paramiko.PKey) -> pysftp.Connection:
+def connect_to_clever(server: CleverServer, key: paramiko.PKey) -> pysftp.Connection:
     """Log in to the server that has this host key, and start an SFTP session.
 
+    If one of the host's addresses does not answer, the next one is tried, all within one limit.
     Raises TookTooLong, or what pysftp and paramiko raise.
-
-    Where the host has several addresses, one that does not answer leaves time for the others.
     """
-    host, port = clever_address()
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
     addresses = [str(socket_address[0]) for _, _, _, _, socket_address in found]
-    for address in addresses:
+    seconds = CONNECT_TIMEOUT_SECONDS / len(addresses)
+    for address in addresses[:-1]:
         try:
-            # No library bounds a log-in; this limit is for all of it.
-            with time_limit(CONNECT_TIMEOUT_SECONDS / len(addresses)):
-                clever = pysftp.Connection(
-                    address,
-                    username=CLEVER_SFTP_USERNAME,
-                    password=CLEVER_SFTP_PASSWORD,
-                    port=port,
-                    cnopts=OneHostKey(key),
-                )
-                # From now on this is the limit for each answer. Setting it starts the session.
-                clever.timeout = CONNECT_TIMEOUT_SECONDS
-            return clever
+            return log_in_to_clever(address, server.port, key, seconds)
         except Exception as error:
-            if is_final(error, CLEVER) or address == addresses[-1]:
+            if is_final(error, CLEVER):
                 raise
-            log.info("%s, at %s: %s", host, address, cause(error))
-    raise OSError(f"no address of {host} is known")
+            log.info("%s, at %s: %s", server.host, address, cause(error))
+    return log_in_to_clever(addresses[-1], server.port, key, seconds)
 
 
-def send_file(clever: pysftp.Connection, name: str, pipelined: bool) -> None:
-    """Write Sections.csv to Clever's folder under this name.
+def log_in_to_clever(
+    address: str, port: int, key: paramiko.PKey, seconds: float
+) -> pysftp.Connection:
+    """One try to log in. Raises TookTooLong, or what pysftp and paramiko raise."""
+    # No library bounds a log-in; this limit is for all of it.
+    with time_limit(seconds):
+        clever = pysftp.Connection(
+            address,
+            username=CLEVER_SFTP_USERNAME,
+            password=CLEVER_SFTP_PASSWORD,
+            port=port,
+            cnopts=OnlyThisKey(key),
+        )
+        # From now on this is the limit for each answer. Setting it starts the SFTP session.
+        clever.timeout = CONNECT_TIMEOUT_SECONDS
+    return clever
 
-    `pipelined` sends without waiting for each answer, which is many times faster, but which
-    servers that answer out of order cannot do. Raises OSError or paramiko.SSHException.
+
+def send_file(clever: pysftp.Connection, name: str, content: bytes, pipelined: bool) -> None:
+    """Store the content in Clever's folder under this name.
+
+    `pipelined` sends without waiting for each answer. That is many times faster, but servers that
+    answer out of order cannot do it. Raises OSError or paramiko.SSHException.
     """
-    size = OUTPUT.stat().st_size
     size_before = size_in_clever(clever, name)
     target = clever.open(name, "wb")
     try:
-        with open(OUTPUT, "rb") as source:
-            while source.tell() < size:
-                piece = source.read(32_000)  # so much fits into one packet
-                # The last write is not pipelined: it reads and checks all answers that are due.
-                target.set_pipelined(pipelined and source.tell() < size)
-                target.write(piece)
+        for start in range(0, len(content), PIECE):
+            # The last write is not pipelined: it reads and checks all answers that are due.
+            is_last = start + PIECE >= len(content)
+            target.set_pipelined(pipelined and not is_last)
+            target.write(content[start : start + PIECE])
     except BaseException:
-        # Clever stores a file when it is closed, even half of one, so it must not be closed. It
-        # drops what is open when the connection goes.
+        # Clever stores a file when it is closed, even half of one. So this one is not closed: the
+        # connection is dropped, and Clever drops what was open.
         clever.close()
         raise
     target.close()
-    # paramiko keeps the answer to the close to itself. Whether Clever has stored the file can only
-    # be seen: in its size or, if a file of that size was there before, in what it holds.
-    arrived = size_in_clever(clever, name) == size
-    if arrived and size_before == size:
-        arrived = content_in_clever(clever, name) == OUTPUT.read_bytes()
+    # paramiko discards the answer to the close. Whether Clever has stored the file can only be
+    # seen: in its size or, if a file of that size was there before, in what it holds.
+    arrived = size_in_clever(clever, name) == len(content)
+    if arrived and size_before == len(content):
+        arrived = content_in_clever(clever, name) == content
     if not arrived:
         remove_temporary(clever)
         raise OSError("the file has not arrived whole")
+
+
+PIECE = 32_000  # bytes: what fits into one packet of SSH
 
 
 def size_in_clever(clever: pysftp.Connection, name: str) -> int | None:
@@ -1003,6 +1039,7 @@ def size_in_clever(clever: pysftp.Connection, name: str) -> int | None:
 
 
 def content_in_clever(clever: pysftp.Connection, name: str) -> bytes:
+    """What a file in Clever's folder holds."""
     content = io.BytesIO()
     clever.getfo(name, content)
     return content.getvalue()
@@ -1022,14 +1059,19 @@ def remove_temporary(clever: pysftp.Connection) -> None:
 
 def is_refusal(error: OSError, clever: pysftp.Connection) -> bool:
     """Whether an error is the server's answer, and not the lack of one."""
+    return not isinstance(error, TimeoutError) and not is_closed(clever)
+
+
+def is_closed(clever: pysftp.Connection) -> bool:
+    """Whether the SFTP session has ended."""
     channel = clever.sftp_client.get_channel()
-    return not isinstance(error, TimeoutError) and channel is not None and not channel.closed
+    return channel is None or channel.closed
 
 
 def rename_temporary(clever: pysftp.Connection) -> bool:
-    """Give the new file its name. False if the server cannot do that.
+    """Give the new file its name. False if the server cannot do that, as Clever's can.
 
-    A plain rename replaces Clever's old file. OpenSSH refuses that, but has posix-rename for it.
+    On Clever's server, a plain rename replaces the old file. OpenSSH has posix-rename for that.
     """
     try:
         clever.rename(TEMPORARY.name, OUTPUT.name)
@@ -1044,16 +1086,16 @@ def rename_temporary(clever: pysftp.Connection) -> bool:
     except TimeoutError:
         raise
     except (OSError, paramiko.SSHException) as error:
-        # A server may also end the session over a request that it does not know. Clever's does.
+        # A server may also end the session over a request that it does not know.
         refusal = f"{refusal}; {cause(error)}"
     log.info("Clever cannot rename, so %s is written in place: %s", OUTPUT.name, refusal)
     return False
 
 
 class IdFile(NamedTuple):
-    """Another file that the district sends to Clever: an id that it lacks is refused there."""
+    """Another file of the district's in Clever: Clever refuses a section whose id is not in it."""
 
-    name: str  # in lower case; in Clever's folder it may be written otherwise
+    name: str  # in lower case; in Clever's folder it may be written in any case
     column: str
     remark: str
     where_to_look: str
@@ -1074,97 +1116,100 @@ ID_FILES = [
     ),
 ]
 
+# Clever's server stores a file again when it is closed, even if it was only read. That could undo
+# what another job has uploaded meanwhile. So files are left open until the connection is gone: they
+# are kept here, because Python closes what nobody keeps.
+FILES_LEFT_OPEN: list[paramiko.SFTPFile] = []
 
-def check_ids(
-    clever: pysftp.Connection, left_open: list[paramiko.SFTPFile], today: date, force: bool
-) -> bool:
-    """Look for the sections' ids in Clever's other files. Raises Failure if too many are missing.
 
-    False if the connection is of no more use. What cannot be read is not looked for.
-    """
+def read_ids(clever: pysftp.Connection) -> dict[IdFile, set[str]]:
+    """The ids in those of ID_FILES that can be read. Ends the session if it is of no more use."""
     known: dict[IdFile, set[str]] = {}
     try:
         entries = clever.listdir_attr()
         for file in ID_FILES:
             try:
-                known[file] = ids_in_clever(clever, entries, file, left_open)
-            except (ValueError, csv.Error, OSError) as error:
-                if isinstance(error, OSError) and not is_refusal(error, clever):
+                known[file] = ids_in_clever(clever, entries, file)
+            except (ValueError, csv.Error) as error:
+                log.info("ids are not compared with Clever's %s: %s", file.name, cause(error))
+            except OSError as error:
+                if not is_refusal(error, clever):
                     raise
                 log.info("ids are not compared with Clever's %s: %s", file.name, cause(error))
     except (OSError, EOFError, paramiko.SSHException) as error:
         log.info("ids are not compared with Clever's other files: %s", cause(error))
         if not isinstance(error, OSError) or not is_refusal(error, clever):
-            return False
-    if known:
-        check_refusals(known, today, force)
-    return True
+            clever.sftp_client.close()
+    return known
 
 
 def ids_in_clever(
-    clever: pysftp.Connection,
-    entries: list[paramiko.SFTPAttributes],
-    file: IdFile,
-    left_open: list[paramiko.SFTPFile],
+    clever: pysftp.Connection, entries: list[paramiko.SFTPAttributes], file: IdFile
 ) -> set[str]:
-    """The ids in a file that is among the `entries` of Clever's folder, and that is left open.
+    """The ids in a file that is among the entries of Clever's folder.
 
-    Clever's server stores a file when it is closed, also one that was only read: closing it could
-    undo what another job has uploaded meanwhile. `left_open` keeps it from being closed.
+    Raises ValueError, csv.Error, OSError, EOFError or paramiko.SSHException.
     """
     found = [entry for entry in entries if entry.filename.lower() == file.name]
     if not found:
-        raise FileNotFoundError("there is none")
-    source = clever.open(found[0].filename, "rb")
-    left_open.append(source)
-    source.prefetch(found[0].st_size)  # asks for all of it at once
-    text = io.StringIO(source.read().decode("utf-8-sig", errors="replace"), newline=None)
-    return {key for (key,) in read_csv(text, [file.column], needed=[file.column])}
+        raise ValueError("there is none")
+    ids = set()
+    for entry in found:
+        source = clever.open(entry.filename, "rb")
+        FILES_LEFT_OPEN.append(source)
+        source.prefetch(entry.st_size)  # asks for all of it at once
+        text = source.read().decode("utf-8-sig", errors="replace")
+        lines = io.StringIO(text, newline=None)
+        ids |= {values[0] for values in read_csv(lines, [file.column], needed=[file.column])}
+    return ids
 
 
-def check_refusals(known: dict[IdFile, set[str]], today: date, force: bool) -> None:
+def check_ids(known: dict[IdFile, set[str]], today: date, force: bool) -> None:
     """Log which sections Clever would refuse. Raises Failure if they are too many."""
     remarks: dict[str, list[str]] = {}
-    going_on = 0
+    not_ended = 0
     refused = 0
     for section in sections_in(OUTPUT):
-        if not goes_on(section, today):
+        if not has_not_ended(section, today):
             continue
-        going_on += 1
+        not_ended += 1
         ids = {file: value(section, file.column) for file in known}
         # A section without staff has a remark of its own.
         missing = [file for file in known if ids[file] and ids[file] not in known[file]]
-        refused += bool(missing)
+        if missing:
+            refused += 1
         course = f"{value(section, 'Course_number')}.{value(section, 'Section_number')}"
         for file in missing:
             remarks.setdefault(file.remark, []).append(f"{value(section, 'School_id')} {course}")
-    if refused > MAX_LOST * going_on and not force:
-        reasons = "; ".join(f"{len(remarks[what]):,} {what}" for what in remarks)
+    log_remarks(remarks)
+    if refused > MAX_LOST * not_ended and not force:
+        reasons = ", ".join(f"{remark}: {len(remarks[remark]):,}" for remark in remarks)
         places = "; ".join(file.where_to_look for file in known if file.remark in remarks)
         raise Failure(
-            f"Clever would refuse {refused:,} of {going_on:,} sections that have not ended: "
-            f"{reasons}. Look at {places}; --force uploads anyway"
+            f"Clever would refuse {refused:,} of {not_ended:,} sections that have not ended "
+            f"({reasons}). Look at {places}; --force uploads anyway"
         )
-    log_remarks(remarks)
 
 
-def upload(today: date, force: bool) -> None:
+def upload(server: CleverServer, today: date, force: bool) -> None:
     """Replace Clever's Sections.csv with the new one. Raises Failure."""
-    host, port = clever_address()
-    key = host_key(host, port)
+    content = OUTPUT.read_bytes()
+    key = host_key(server)
     name = TEMPORARY.name
     ids_are_checked = False
-    left_open: list[paramiko.SFTPFile] = []
     attempt = 1
     while True:
         try:
-            with connect_to_clever(key) as clever:
+            with connect_to_clever(server, key) as clever:
                 if not ids_are_checked:
                     ids_are_checked = True
-                    if not check_ids(clever, left_open, today, force):
+                    known = read_ids(clever)
+                    if known:
+                        check_ids(known, today, force)
+                    if is_closed(clever):
                         continue
                 remove_temporary(clever)
-                send_file(clever, name, pipelined=attempt == 1)
+                send_file(clever, name, content, pipelined=attempt == 1)
                 if name == OUTPUT.name or rename_temporary(clever):
                     return
             # From now on in place, and on a new connection: the server may have ended this one.
@@ -1172,7 +1217,7 @@ def upload(today: date, force: bool) -> None:
         except Failure:
             raise
         except Exception as error:
-            give_up_or_wait(f"uploading to {host}", error, CLEVER, attempt)
+            give_up_or_wait(f"uploading to {server.host}", error, CLEVER, attempt)
             attempt += 1
 
 
@@ -1185,6 +1230,7 @@ def run(options: argparse.Namespace) -> None:
     """One night's work. Raises Failure."""
     started = time.monotonic()
     check_variables(options.dry_run)
+    server = None if options.dry_run else clever_server()
     lock.take()
     report = export(options.date)
     changes = "first upload"
@@ -1197,8 +1243,8 @@ def run(options: argparse.Namespace) -> None:
         log.info("no school is in session: nothing written, nothing uploaded")
         return
     done = "dry run, not uploaded"
-    if not options.dry_run:
-        upload(options.date, options.force)
+    if server:
+        upload(server, options.date, options.force)
         keep_copies()
         done = "uploaded"
     sections = f"{sum(report.sections.values()):,} sections in {len(report.sections)} schools"
@@ -1222,12 +1268,10 @@ def check_variables(dry_run: bool) -> None:
     missing = [name for name in needed if not needed[name]]
     if missing:
         raise Failure(f"missing or empty variables: {', '.join(missing)}", status=2)
-    for name, text in needed.items():
-        # A Windows editor leaves a carriage return there. Tried, it might lock the account.
-        if text[-1].isspace():
+    for name in needed:
+        # A Windows editor may leave a carriage return there. Tried, that might lock the account.
+        if needed[name][-1].isspace():
             raise Failure(f"{name} ends in a blank or a line end. Remove it", status=2)
-    if not dry_run:
-        clever_address()
 
 
 class Lock:
@@ -1243,7 +1287,7 @@ class Lock:
         except BlockingIOError as error:
             raise Failure("another run is at work. Wait for its end") from error
         except OSError as error:
-            raise failure(f"locking {LOCK.name}", error) from error
+            raise failed(f"locking {LOCK.name}", error) from error
         self.taken = True
 
 
@@ -1251,20 +1295,20 @@ lock = Lock()
 
 
 def keep_copies() -> None:
-    """Keep what was uploaded, and the last other file before it. Raises Failure."""
+    """Keep what was uploaded and, if it is different, what Clever had before. Raises Failure."""
     try:
         if UPLOADED.exists() and not filecmp.cmp(UPLOADED, OUTPUT, shallow=False):
-            replace_with_copy(PREVIOUS, UPLOADED)
-        replace_with_copy(UPLOADED, OUTPUT)
+            copy_whole(UPLOADED, PREVIOUS)
+        copy_whole(OUTPUT, UPLOADED)
     except OSError as error:
-        raise failure(f"uploaded, but not copied to {UPLOADED.name}", error) from error
+        raise failed(f"uploaded, but not copied to {UPLOADED.name}", error) from error
 
 
-def replace_with_copy(path: Path, source: Path) -> None:
-    """Have `path` hold what `source` holds. It is never half written. Raises OSError."""
+def copy_whole(source: Path, target: Path) -> None:
+    """Copy a file so that the target is never half written. Raises OSError."""
     try:
         shutil.copyfile(source, TEMPORARY)
-        TEMPORARY.replace(path)
+        TEMPORARY.replace(target)
     finally:
         TEMPORARY.unlink(missing_ok=True)
 
@@ -1277,7 +1321,7 @@ def parse_arguments() -> argparse.Namespace:
         "--dry-run", action="store_true", help="upload nothing; needs no CLEVER_ variable"
     )
     parser.add_argument(
-        "--force", action="store_true", help="upload even if Clever loses many sections"
+        "--force", action="store_true", help="upload even if Clever loses or refuses many sections"
     )
     parser.add_argument("--date", type=day, default=date.today(), help="run as if on YYYY-MM-DD")
     parser.add_argument(
@@ -1300,9 +1344,10 @@ def day(text: str) -> date:
 
 
 def start_logging(verbose: bool) -> None:
-    """Log everything to the file, and to the screen what people should see there. Raises Failure.
+    """Start the log and what goes to the screen. Raises Failure.
 
-    What is on the screen of a run without a terminal is mailed by cron: only what is new tonight.
+    The log has everything. A terminal shows progress, too. Without a terminal, cron mails what goes
+    to the screen, so that is only what is new tonight.
     """
     screen = logging.StreamHandler()
     screen.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
@@ -1315,17 +1360,19 @@ def start_logging(verbose: bool) -> None:
         screen.addFilter(lambda record: record.name != standing_log.name)
     log.addHandler(screen)
     log.setLevel(logging.DEBUG)
-    # A log or a screen that cannot be written keeps nothing from being done.
+    # A log or a screen that cannot be written must not stop the job.
     logging.raiseExceptions = False
-    # What paramiko logs, it also raises.
+    # paramiko raises what it logs, so it would be said twice.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
     try:
         file = RotatingFileHandler(
             LOG, maxBytes=1_000_000, backupCount=9, encoding="utf-8", errors="backslashreplace"
         )
     except OSError as error:
-        raise failure("opening the log", error) from error
-    file.setFormatter(logging.Formatter("%(asctime).19s %(levelname)s %(message)s"))
+        raise failed("opening the log", error) from error
+    file.setFormatter(
+        logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
+    )
     log.addHandler(file)
 
 
@@ -1333,7 +1380,8 @@ def main() -> int:
     """Run the job for the command line, and return the exit status."""
     options = parse_arguments()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants it
+        # nohup has SIGHUP ignored, and that is to stay so.
+        if signal.getsignal(number) != signal.SIG_IGN:
             signal.signal(number, interrupted)
     try:
         start_logging(options.verbose)
@@ -1344,7 +1392,8 @@ def main() -> int:
         return error.status
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
-        what = f"{type(error).__name__} {cause(error)}, {place.name}, line {place.lineno}"
+        where = f"{Path(place.filename).name}, line {place.lineno}"
+        what = f"{type(error).__name__} {cause(error)}, {where}"
         log.error("a bug in this script: %s. Please report this line", what)
         return 1
 
@@ -1363,12 +1412,12 @@ class Failure(Exception):
 
 
 class TookTooLong(Exception):
-    """A time limit is over. No TimeoutError, because the libraries catch that themselves."""
+    """A time limit is over. Not a TimeoutError, because the libraries catch those themselves."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TookTooLong in the block if it takes longer than so many seconds."""
+    """Raise TookTooLong in the block if it takes longer than these seconds."""
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
         raise TookTooLong("no answer in time")
@@ -1389,24 +1438,24 @@ def interrupted(number: int, frame: FrameType | None) -> NoReturn:
     os._exit(128 + number)
 
 
-# Where something can fail, and what to do about what is not in the table below.
+# Where something can fail, and whom to ask about what is not in the table below.
 POWERSCHOOL = "PowerSchool"
 CLEVER = "Clever"
 HERE = "here"
 WHOM_TO_ASK = {
-    POWERSCHOOL: "If it stays, show this line to whoever runs PowerSchool's database",
-    CLEVER: "If it stays, show this line to Clever's support",
-    HERE: "If it stays, show this line to whoever runs this machine",
+    POWERSCHOOL: "If it happens again, show this line to whoever runs PowerSchool's database",
+    CLEVER: "If it happens again, show this line to Clever's support",
+    HERE: "If it happens again, show this line to whoever runs this machine",
 }
 
 
 class Advice(NamedTuple):
-    """What to do about what a library says."""
+    """What to do when a library says something."""
 
-    words: str  # a pattern for what it says
-    advice: str
+    pattern: str  # for what it says
+    text: str
     places: tuple[str, ...] = (POWERSCHOOL, CLEVER)
-    is_final: bool = False  # trying again cannot mend it, or may lock an account
+    is_final: bool = False  # trying again cannot help, or may lock an account
 
 
 ADDRESS = {POWERSCHOOL: "POWERSCHOOL_PROD_DB", CLEVER: "CLEVER_SFTP_ADDRESS", HERE: ""}
@@ -1468,12 +1517,13 @@ ADVICE = [
     ),
     Advice(
         "DPY-(2049|2059|3029|4000|4017|4018|4021|4022|4026|4027|4028|4030|4032|4038)",
-        "Write {address} as host:1521/service",
+        "Check the form of {address}: host:1521/service",
         is_final=True,
     ),
     Advice(
         "DPY-6001|DPY-6003|ORA-12504|ORA-12505|ORA-12514",
-        "Check the service's name at the end of {address}; if it is right, the database is down",
+        "Check the service's name at the end of {address}; if it is right, the database may be "
+        "down",
     ),
     Advice(
         "ORA-01033|ORA-01034|ORA-01035|ORA-01089|ORA-12528|ORA-12518|ORA-12520",
@@ -1497,7 +1547,7 @@ ADVICE = [
     ),
     Advice(
         "Connection refused",
-        "Check host and port in {address}; if they are right, the server is down",
+        "Check host and port in {address}; if they are right, the server may be down",
     ),
     Advice(
         "No route to host|Network is unreachable|no answer in time|timed out",
@@ -1516,29 +1566,25 @@ ADVICE = [
     Advice("No space left|quota", "Make room on this machine's disk", places=(HERE,)),
     Advice(
         "Permission denied|not permitted|Read-only",
-        "Let the user who runs the job write to it and to its folder: chown gives him what "
-        "another user's run has left there",
+        "The user who runs the job must be able to write to it and to its folder. What a run as "
+        "another user has left there, give to that user with chown",
         places=(HERE,),
     ),
     Advice("Is a directory", "Remove or rename that folder", places=(HERE,)),
-    Advice(
-        "known_hosts.*No such file|No such file.*known_hosts",
-        "Fetch Clever's host key as the README says",
-        places=(HERE,),
-    ),
+    Advice("No such file.*known_hosts", FETCH_THE_KEY, places=(HERE,)),
 ]
 
 
 def advice(error: object, place: str) -> tuple[str, bool]:
     """What to do about an error, and whether it is final."""
     for known in ADVICE:
-        if place in known.places and re.search(known.words, words(error)):
-            return known.advice.format(address=ADDRESS[place]), known.is_final
+        if place in known.places and re.search(known.pattern, words(error)):
+            return known.text.format(address=ADDRESS[place]), known.is_final
     return WHOM_TO_ASK[place], False
 
 
 def words(error: object) -> str:
-    """What a library says of its error; for no words, the name of the error."""
+    """What a library says of its error; the name of the error if it says nothing."""
     if isinstance(error, pysftp.ConnectionException):
         error = error.__context__  # pysftp's own error has no words
     if isinstance(error, TimeoutError) and not str(error):
@@ -1546,41 +1592,42 @@ def words(error: object) -> str:
     return str(error) or type(error).__name__
 
 
+# A connect string such as user/password@host, ?wallet_password=..., or user/password/...
+MAY_HOLD_PASSWORD = re.compile(r"@|password|^(?!\w+://).*/.*/", re.IGNORECASE)
+
+
 def cause(error: object) -> str:
     """What a library says of its error: on one line, and without secrets."""
     text = words(error)
     if text.startswith("DPY-") and MAY_HOLD_PASSWORD.search(POWERSCHOOL_PROD_DB):
-        # The driver may quote the connect string.
-        return f"{text[:8]} (POWERSCHOOL_PROD_DB may hold a password, so no more is shown)"
+        # The driver may quote the connect string, so only its code is shown, such as DPY-4018.
+        return f"{text[:8]} (no more is shown, as POWERSCHOOL_PROD_DB may hold a password)"
     for secret in (POWERSCHOOL_DB_PASSWORD, CLEVER_SFTP_PASSWORD):
-        # A shorter one could be a part of any word.
+        # No library quotes a password, but a server might. A short one could be part of any word.
         if len(secret) >= 8:
             text = text.replace(secret, "*****")
     text = re.sub(r"\s*Help: https?://\S+", "", text)  # a link to the driver's manual
     return clean(text).rstrip(".: ")
 
 
-MAY_HOLD_PASSWORD = re.compile(r"@|password|^(?!\w+://).*/.*/", re.IGNORECASE)
-
-
-def failure(doing: str, error: BaseException, place: str = HERE) -> Failure:
-    """What was being done, the cause in the library's words, and what to do about it."""
+def failed(doing: str, error: BaseException, place: str = HERE) -> Failure:
+    """A Failure that says what was being done, the cause, and what to do about it."""
     what_to_do, _ = advice(error, place)
     return Failure(f"{doing}: {cause(error)}. {what_to_do}")
 
 
 def is_final(error: BaseException, place: str) -> bool:
-    """Whether trying again cannot mend an error, or may lock an account."""
+    """Whether trying again cannot help, or may lock an account."""
     _, final = advice(error, place)
     return final
 
 
 def give_up_or_wait(doing: str, error: Exception, place: str, attempt: int) -> None:
     """After a failed attempt, wait for the next one. Raises Failure if there is to be none."""
-    failed = failure(doing, error, place)
+    why = failed(doing, error, place)
     if is_final(error, place) or attempt >= CONNECT_ATTEMPTS:
-        raise failed from error
-    log.info("attempt %d: %s", attempt, failed)
+        raise why from error
+    log.info("attempt %d: %s", attempt, why)
     time.sleep(RETRY_DELAY_SECONDS)
 
 

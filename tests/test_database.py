@@ -51,11 +51,11 @@ def attempts(ended: Ended) -> int:
         ),
         (
             *("POWERSCHOOL_PROD_DB", "no_such_alias", "DPY-4027"),
-            *("Write POWERSCHOOL_PROD_DB as host:1521/service", 1),
+            *("Check the form of POWERSCHOOL_PROD_DB: host:1521/service", 1),
         ),
         (
             *("POWERSCHOOL_PROD_DB", "(DESCRIPTION=(ADDRESS=(PROTOCOL=x)(HOST=a)))", "DPY-"),
-            *("Write POWERSCHOOL_PROD_DB as host:1521/service", 1),
+            *("Check the form of POWERSCHOOL_PROD_DB: host:1521/service", 1),
         ),
     ],
 )
@@ -304,7 +304,7 @@ def test_the_last_batch_of_many_rows_fails(
     [
         ("DELETE FROM schools", "PowerSchool shows no school. Have"),
         ("UPDATE schools SET state_excludefromreporting = 1", "PowerSchool shows no school. Have"),
-        ("DELETE FROM sections", "PowerSchool shows no section. Have"),
+        ("DELETE FROM sections", "PowerSchool shows no section. If sections are there"),
     ],
 )
 def test_nothing_to_export(

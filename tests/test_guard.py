@@ -236,7 +236,7 @@ def test_a_wrong_clock(guarded: Job, clever: Clever) -> None:
     before = guarded.uploaded.read_bytes()
     for day in ("2026-08-01", "2024-01-01"):
         ended = guarded.run("--date", day)
-        words = "ERROR no school is in session, yet Clever has 20 of 20 sections that have not"
+        words = "ERROR no school is in session, yet Clever has 20 sections that have not"
         check_held(guarded, ended, clever, before, words, "Look at this machine's date")
     forced = guarded.run("--force", "--date", "2024-01-01")
     assert forced.status == 1
@@ -253,7 +253,7 @@ def test_terms_that_were_deleted_by_mistake(
     before = guarded.uploaded.read_bytes()
     district.change(quiet.database, sql)
     ended = guarded.run()
-    words = "ERROR no school is in session, yet Clever has 20 of 20 sections that have not ended. "
+    words = "ERROR no school is in session, yet Clever has 20 sections that have not ended. "
     check_held(guarded, ended, clever, before, words, "in PowerSchool at terms")
 
 

@@ -78,8 +78,8 @@ def test_a_wrong_column_at_the_first_upload(ready: Job, clever: Clever) -> None:
     put_files(clever)
     ready.set(TEACHER_ID_COLUMN="teachernumber")
     words = (
-        "Clever would refuse 20 of 20 sections that have not ended: "
-        "20 lead teacher not in Clever's teachers file. "
+        "Clever would refuse 20 of 20 sections that have not ended "
+        "(lead teacher not in Clever's teachers file: 20). "
         "Look at TEACHER_ID_COLUMN, or the teachers file; --force uploads anyway"
     )
     check_held(ready, ready.run(), clever, words)
@@ -91,8 +91,8 @@ def test_a_wrong_column_at_the_first_upload(ready: Job, clever: Clever) -> None:
 def test_a_school_that_clever_does_not_know(ready: Job, clever: Clever) -> None:
     put_files(clever, schools=["100"])
     words = (
-        "Clever would refuse 10 of 20 sections that have not ended: "
-        "10 school not in Clever's schools file. "
+        "Clever would refuse 10 of 20 sections that have not ended "
+        "(school not in Clever's schools file: 10). "
         "Look at IGNORED_SCHOOLS, or the schools file; --force uploads anyway"
     )
     check_held(ready, ready.run(), clever, words)
@@ -103,16 +103,16 @@ def test_a_school_that_clever_does_not_know(ready: Job, clever: Clever) -> None:
 def test_a_section_that_lacks_both_counts_once(ready: Job, clever: Clever) -> None:
     put_files(clever, schools=["100"], teachers=["5002"])
     ended = ready.run()
-    assert "ERROR Clever would refuse 19 of 20 sections that have not ended: " in ended.stderr
-    assert "19 lead teacher not in Clever's teachers file" in ended.stderr
-    assert "10 school not in Clever's schools file" in ended.stderr
+    assert "ERROR Clever would refuse 19 of 20 sections that have not ended (" in ended.stderr
+    assert "lead teacher not in Clever's teachers file: 19" in ended.stderr
+    assert "school not in Clever's schools file: 10" in ended.stderr
     assert "Look at IGNORED_SCHOOLS, or the schools file; TEACHER_ID_COLUMN" in ended.stderr
 
 
 def test_the_limit_is_max_lost(ready: Job, clever: Clever) -> None:
     put_files(clever, teachers=[t for t in TEACHERS if t not in ("5003", "5004", "5005")])
     ended = ready.run()
-    assert "ERROR Clever would refuse 3 of 20 sections that have not ended: " in ended.stderr
+    assert "ERROR Clever would refuse 3 of 20 sections that have not ended (" in ended.stderr
     check_uploaded(ready, ready.set(MAX_LOST=0.15).run(), clever)
 
 
@@ -121,7 +121,7 @@ def test_sections_that_are_over_do_not_count(ready: Job, clever: Clever) -> None
     over = [number for number in range(1, 21) if number // 2 % 4 in (1, 3)]
     put_files(clever, teachers=[t for t in TEACHERS if int(t) - 5000 not in over])
     ended = ready.run("--date", "2026-12-18")
-    assert "ERROR Clever would refuse 10 of 20 sections that have not ended: " in ended.stderr
+    assert "ERROR Clever would refuse 10 of 20 sections that have not ended (" in ended.stderr
     ready.log.unlink()
     ended = ready.run("--date", "2026-12-19")
     check_uploaded(ready, ended, clever)

@@ -28,7 +28,7 @@ from powerschool import PowerSchool
 # Root may write everywhere, unless it gives up the right to.
 WITHOUT_PRIVILEGE = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
 AS_A_USER = WITHOUT_PRIVILEGE if os.geteuid() == 0 else []
-ADVICE_ON_PERMISSION = ". Let the user who runs the job write to it and to its folder: chown"
+ADVICE_ON_PERMISSION = ". The user who runs the job must be able to write to it and to its folder. "
 OTHER_USER = 12345
 
 
@@ -89,7 +89,7 @@ def test_an_address_that_is_none(ready: Job, clever: Clever, address: str) -> No
     filled = address.format(address=clever.address, password=clever.password)
     ready.environment["CLEVER_SFTP_ADDRESS"] = filled
     ended = ready.run()
-    words = "ERROR CLEVER_SFTP_ADDRESS is no address. Set it to sftp.clever.com or to host:port"
+    words = "ERROR CLEVER_SFTP_ADDRESS is not an address. Set it to sftp.clever.com or to host:port"
     check_failed(ready, ended, words, local=OLD, status=2)
     assert "district-0042" not in ended.stderr + ended.log
     check_remote(clever, OLD)
@@ -145,20 +145,23 @@ def public(kind: str) -> str:
     ("lines", "words"),
     [
         (None, "reading known_hosts: [Errno 2] No such file"),
-        ("", "known_hosts has no key of 127.0.0.1. Fetch it"),
-        ("# only a comment\n", "known_hosts has no key of 127.0.0.1. Fetch it"),
-        ("\n\n[127.0.0.1]:{port} ssh-ed25519 AAAAC3Nza\n", "known_hosts, line 3: no key can be"),
-        ("[127.0.0.1]:{port} ssh-ed25519\n", "known_hosts, line 1: no key can be read"),
-        ("[127.0.0.1]:{port}\n", "known_hosts, line 1: no key can be read"),
-        ("127.0.0.1 unknown-type {blob}\n", "known_hosts, line 1: no key can be read"),
+        ("", "known_hosts has no key of 127.0.0.1. Fetch Clever's host key"),
+        ("# only a comment\n", "known_hosts has no key of 127.0.0.1. Fetch Clever's host key"),
+        (
+            "\n\n[127.0.0.1]:{port} ssh-ed25519 AAAAC3Nza\n",
+            "known_hosts, line 3: it has no key that",
+        ),
+        ("[127.0.0.1]:{port} ssh-ed25519\n", "known_hosts, line 1: it has no key that can be read"),
+        ("[127.0.0.1]:{port}\n", "known_hosts, line 1: it has no key that can be read"),
+        ("127.0.0.1 unknown-type {blob}\n", "known_hosts, line 1: it has no key that can be read"),
         ("# x\n@revoked * x\n@revoked [127.0.0.1]:{port} {key}\n", "has no key of 127.0.0.1"),
         (
             "[127.0.0.1]:{port} {key}\n@revoked [127.0.0.1]:{port} {key}\n",
-            "known_hosts, line 2: the key of 127.0.0.1 is revoked. Ask Clever's support",
+            "known_hosts, line 2: it revokes the key. Fetch",
         ),
         (
             "@revoked 127.0.0.1 {key}\n[127.0.0.1]:{port} {key}\n",
-            "known_hosts, line 1: the key of 127.0.0.1 is revoked",
+            "known_hosts, line 1: it revokes the key",
         ),
         ("@cert-authority [127.0.0.1]:{port} {key}\n", "known_hosts has no key of 127.0.0.1"),
         ("garbage that is no key\n", "known_hosts has no key of 127.0.0.1"),
