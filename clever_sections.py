@@ -639,9 +639,13 @@ def check_report(report: Report) -> None:
 def log_remarks(remarks: dict[str, list[str]]) -> None:
     """Log what a person could fix, with the first three of the sections that it is about."""
     for what, sections in sorted(remarks.items()):
-        count = f"{len(sections)} section" if len(sections) == 1 else f"{len(sections)} sections"
         named = [*sections[:3], "..."] if len(sections) > 3 else sections
-        log.info("%s: %s (%s)", what, count, ", ".join(named))
+        log.info("%s: %s (%s)", what, count(len(sections), "section"), ", ".join(named))
+
+
+def count(number: int, noun: str) -> str:
+    """A number of things: "1 section", "2,604 sections"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 # ================================================================================================
@@ -712,15 +716,17 @@ def read_csv(lines: Iterable[str], columns: list[str], needed: list[str]) -> Ite
 
     A column that the file lacks is blank; for one that is needed that is a ValueError.
     """
-    reader = csv.reader(line.replace("\0", "") for line in lines)
-    header = [column_key(name) for name in next(reader, [])]
+    texts = (line.replace("\0", "") for line in lines)
+    first = next(texts, "")
+    separator = max(",;\t", key=first.count)
+    header = [column_key(name) for name in next(csv.reader([first], delimiter=separator))]
     if not all(column_key(name) in header for name in needed):
         raise ValueError(f"it has no columns {', '.join(needed)}")
     width = len(header)
     keys = [column_key(name) for name in columns]
     # What the file lacks is read from a blank behind the last column.
     positions = [header.index(key) if key in header else width for key in keys]
-    for row in reader:
+    for row in csv.reader(texts, delimiter=separator):
         padded = [*row[:width], *[""] * (width - len(row)), ""]
         # Most values stand in many rows: interned, each is in memory once.
         yield tuple(sys.intern(padded[position].strip()) for position in positions)
@@ -824,7 +830,7 @@ def check_losses(comparison: Comparison, report: Report, force: bool) -> None:
     too_many = lost > MAX_LOST * comparison.not_ended
     if too_many and not report.sections:
         raise Failure(
-            f"no school is in session, yet Clever has {lost:,} sections that have not ended. "
+            f"no school is in session, yet {lost:,} of Clever's sections have not ended. "
             "Look at this machine's date, and in PowerSchool at terms"
         )
     if too_many and not force:
@@ -894,7 +900,8 @@ def host_key(server: CleverServer) -> paramiko.PKey:
     revoked = {known.key.get_base64(): known.line for known in found if known.is_revoked}
     usable = [known for known in found if not known.is_revoked]
     if not usable:
-        raise Failure(f"known_hosts has no key of {server.host}. {FETCH_THE_KEY}")
+        port = "" if server.port == 22 else f", port {server.port}"
+        raise Failure(f"known_hosts has no key of {server.host}{port}. {FETCH_THE_KEY}")
     # A line for this very port is better than one for the host.
     first = min(usable, key=lambda known: known.name == server.host)
     line = revoked.get(first.key.get_base64())
@@ -1247,9 +1254,10 @@ def run(options: argparse.Namespace) -> None:
         upload(server, options.date, options.force)
         keep_copies()
         done = "uploaded"
-    sections = f"{sum(report.sections.values()):,} sections in {len(report.sections)} schools"
+    sections = count(sum(report.sections.values()), "section")
+    schools = count(len(report.sections), "school")
     seconds = time.monotonic() - started
-    log.info("%s (%s), %s, %.1f s", sections, changes, done, seconds)
+    log.info("%s in %s (%s), %s, %.1f s", sections, schools, changes, done, seconds)
 
 
 def check_variables(dry_run: bool) -> None:

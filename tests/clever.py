@@ -191,6 +191,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
         self.worker.cancel()  # what was open is dropped, not stored
 
     def eof_received(self) -> bool:
+        self.channel.exit(0)
         return False
 
     def data_received(self, data: bytes, datatype: int | None) -> None:
@@ -220,7 +221,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
             self.send(bytes([VERSION]) + struct.pack(">I", 3) + extensions)
             return
         name, respond = ANSWERS[kind]
-        subject = packet.text()  # of every packet: a file's name, a handle, an extension's name
+        # Of every packet: a file's name, which may be absolute, a handle, or an extension's name.
+        subject = packet.text().lstrip("/")
         about = self.handles[subject].name if subject in self.handles else subject
         wrong = None
         try:
@@ -329,7 +331,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
 
     def rename(self, old: str, packet: "Reader", lose: bool) -> bytes:
         """Copy, then remove: an existing file is replaced."""
-        self.existing(old).replace(self.clever.folder / packet.text())
+        self.existing(old).replace(self.clever.folder / packet.text().lstrip("/"))
         return status("")
 
     def extended(self, name: str, packet: "Reader", lose: bool) -> bytes:
@@ -337,7 +339,7 @@ class Session(asyncssh.SSHServerSession[bytes]):
             raise Ended
         if name != POSIX_RENAME:
             raise Refused("Operation unsupported")
-        return self.rename(packet.text(), packet, lose)
+        return self.rename(packet.text().lstrip("/"), packet, lose)
 
     def existing(self, name: str) -> Path:
         path = self.clever.folder / name

@@ -1,6 +1,8 @@
 """The guard: what Clever would lose is seen before it is lost, and people are told what changed."""
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import district
@@ -236,7 +238,7 @@ def test_a_wrong_clock(guarded: Job, clever: Clever) -> None:
     before = guarded.uploaded.read_bytes()
     for day in ("2026-08-01", "2024-01-01"):
         ended = guarded.run("--date", day)
-        words = "ERROR no school is in session, yet Clever has 20 sections that have not"
+        words = "ERROR no school is in session, yet 20 of Clever's sections have not ended"
         check_held(guarded, ended, clever, before, words, "Look at this machine's date")
     forced = guarded.run("--force", "--date", "2024-01-01")
     assert forced.status == 1
@@ -253,7 +255,7 @@ def test_terms_that_were_deleted_by_mistake(
     before = guarded.uploaded.read_bytes()
     district.change(quiet.database, sql)
     ended = guarded.run()
-    words = "ERROR no school is in session, yet Clever has 20 sections that have not ended. "
+    words = "ERROR no school is in session, yet 20 of Clever's sections have not ended. "
     check_held(guarded, ended, clever, before, words, "in PowerSchool at terms")
 
 
@@ -367,7 +369,10 @@ def test_the_copies_are_replaced_whole(guarded: Job, quiet: PowerSchool, clever:
 
 @pytest.mark.parametrize(
     "form",
-    ["as it is", "quoted", "CRLF", "CR", "BOM", "few columns", "other header", "other order"],
+    [
+        *("as it is", "quoted", "CRLF", "CR", "BOM", "tabs", "semicolons"),
+        *("few columns", "other header", "other order"),
+    ],
 )
 def test_the_file_of_another_script_is_compared(
     guarded: Job, quiet: PowerSchool, clever: Clever, form: str
@@ -376,6 +381,8 @@ def test_the_file_of_another_script_is_compared(
     lines = text.splitlines()
     if form == "quoted":
         lines = [",".join(f'"{value}"' for value in line.split(",")) for line in lines]
+    if form in ("tabs", "semicolons"):
+        lines = [line.replace(",", {"tabs": "\t", "semicolons": ";"}[form]) for line in lines]
     if form == "few columns":
         lines = [",".join(line.split(",")[:3]) for line in lines]
     if form == "other header":
@@ -457,3 +464,42 @@ def test_the_first_upload_has_nothing_to_compare_with(ready: Job, clever: Clever
     ended = ready.run()
     check_uploaded(ready, ended, clever)
     assert "(first upload), uploaded, " in ended.log
+
+
+@pytest.mark.skipif(not shutil.which("sftp"), reason="sftp is missing: install openssh-client")
+def test_putting_back_the_last_file_as_the_readme_says(
+    guarded: Job, quiet: PowerSchool, clever: Clever, tmp_path: Path
+) -> None:
+    good = guarded.uploaded.read_bytes()
+    district.change(quiet.database, "UPDATE sections SET expression = '9(A)'")
+    assert guarded.run().status == 0
+    check_remote(clever, guarded.output.read_bytes())
+
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    recipe = readme.split("### Putting back the last file", 1)[1].split("\n### ")[0]
+    [command] = [line for line in recipe.splitlines() if line.startswith("sftp ")]
+    [put] = [line for line in recipe.splitlines() if line.startswith("put ")]
+    [copy] = [line for line in recipe.splitlines() if line.startswith("cp ")]
+    ask = tmp_path / "ask"
+    ask.write_text('#!/bin/sh\necho "$CLEVER_SFTP_PASSWORD"\n')
+    ask.chmod(0o700)
+    environment = guarded.environment | {
+        "PATH": os.environ["PATH"],
+        "CLEVER_SFTP_ADDRESS": "127.0.0.1",
+        "SSH_ASKPASS": str(ask),
+        "SSH_ASKPASS_REQUIRE": "force",
+    }
+    with_port = command.replace("sftp ", f"sftp -P {clever.port} ", 1)
+    script = f"{with_port} <<'END'\n{put}\nexit\nEND\n{copy}\n"
+    subprocess.run(
+        ["sh", "-e", "-c", script],
+        env=environment,
+        cwd=guarded.folder,
+        check=True,
+        capture_output=True,
+        timeout=20,
+    )
+    check_remote(clever, good)
+    assert guarded.uploaded.read_bytes() == good
+    ended = guarded.run("--dry-run", "-v")
+    assert "(+0, -0, 20 changed: Period 20), dry run" in ended.stderr
