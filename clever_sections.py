@@ -285,7 +285,7 @@ ONLY_WITH_STUDENTS = """
     AND EXISTS (SELECT 1 FROM cc WHERE cc.sectionid = s.id AND cc.termid = s.termid)
 """
 
-# The order of the staff must be the same every night: Clever names a class after the first one.
+# The order must be the same every night: Clever names a class after its course and first teacher.
 SECTIONS_SQL = f"""
     SELECT s.id, s.course_number, s.section_number, s.{PERIOD_COLUMN}, s.grade_level,
         c.course_number, c.course_name, c.credittype,
@@ -298,7 +298,8 @@ SECTIONS_SQL = f"""
     WHERE s.schoolid = :school
     AND s.termid = :term
     {ONLY_WITH_STUDENTS if IGNORE_ZERO_ENROLLMENT_SECTIONS else ""}
-    ORDER BY s.id, CASE WHEN r.rolekey = '{LEAD_TEACHER}' THEN 0 ELSE 1 END, st.roleid, st.id
+    ORDER BY s.id, CASE WHEN r.rolekey = '{LEAD_TEACHER}' THEN 0 ELSE 1 END, st.roleid, st.id,
+        c.course_name, s.section_number
 """
 
 
@@ -324,7 +325,7 @@ def period(expression: str | None) -> str:
     """The Period for a section's expression: "3(A)" gives "3", "1(A),3(B)" gives "1 3"."""
     if not STRIP_TRACK_INFO:
         return clean(expression)
-    without_tracks = re.sub(r"\([^)]*\)*", " ", expression or "")
+    without_tracks = re.sub(r"\([^)]*\)*", " ", clean(expression))
     return clean(without_tracks.replace(",", " "))
 
 
@@ -345,7 +346,7 @@ def grade(level: int | None, highest: int) -> str:
     if level is None:
         return ""
     if level in GRADE_NAMES:
-        return GRADE_NAMES[level]
+        return clean(GRADE_NAMES[level])
     if level < 0:
         return PRESCHOOL_GRADE
     if 1 <= level <= 9:
@@ -462,7 +463,7 @@ def write_sections(db: oracledb.Connection, today: date, file: TextIO) -> Report
             for section_id, group in groupby(rows, key=lambda row: row.section_id):
                 assignments = list(group)
                 section = assignments[0]
-                if section_id in written or clean(section.course_number) in IGNORED_COURSES:
+                if section_id in written or is_ignored(section.course_number, IGNORED_COURSES):
                     continue
                 staff: list[str] = []
                 for member in staff_to_send(assignments, term, today):
@@ -510,21 +511,23 @@ def staff_to_send(assignments: list[Assignment], term: Term, today: date) -> lis
     return current or wanted
 
 
-IGNORED_ROLE_NAMES = {clean(role).casefold() for role in IGNORED_ROLES}
-
-
 def is_wanted(assignment: Assignment) -> bool:
     """Whether there is such a person, in a role and with an address that the settings take."""
     if not clean(assignment.teacher_id):
         return False
     if IGNORE_TEACHERS_WITHOUT_EMAILS and not clean(assignment.email):
         return False
-    return clean(assignment.role).casefold() not in IGNORED_ROLE_NAMES
+    return not is_ignored(assignment.role, IGNORED_ROLES)
+
+
+def is_ignored(name: str | None, ignored: set[str]) -> bool:
+    """Whether a name is among those of a setting, in any case."""
+    return clean(name).casefold() in {clean(other).casefold() for other in ignored}
 
 
 def is_current(assignment: Assignment, day: date) -> bool:
     """Whether the person is active, and assigned on that day; an empty date is open."""
-    if assignment.status not in (1, None):
+    if clean(assignment.status) not in ("1", ""):
         return False
     if assignment.start_date and assignment.start_date.date() > day:
         return False
@@ -564,7 +567,7 @@ def day_text(day: datetime | None) -> str:
     """A day as MM/DD/YYYY; "" for None."""
     if day is None:
         return ""
-    return f"{day:%m/%d/%Y}"
+    return f"{day.month:02}/{day.day:02}/{day.year:04}"
 
 
 def add_remarks(
@@ -801,11 +804,13 @@ def compare_with_clever(report: Report, today: date) -> Comparison | None:
     """Compare Sections.csv with the copy of the last upload, and log what would change.
 
     None if the copy is not a sections file. If no school is in session, there is no new file, and
-    the copy is compared with nothing.
+    the copy is compared with nothing. Raises Failure if the copy may not be read.
     """
     after = sections_in(OUTPUT) if report.sections else iter(())
     try:
         comparison = compare(sections_in(UPLOADED), after, today)
+    except PermissionError as error:
+        raise failed(f"reading {UPLOADED.name}", error) from error
     except (OSError, ValueError, csv.Error) as error:
         log.warning("%s is broken, so nothing is compared: %s", UPLOADED.name, cause(error))
         return None
@@ -868,10 +873,12 @@ class CleverServer(NamedTuple):
 
 def clever_server() -> CleverServer:
     """The server that CLEVER_SFTP_ADDRESS names. Raises Failure if it is not an address."""
-    form = r"(\w+://)?(?P<host>[\w.-]+|\[[\da-f:.]+\])(:(?P<port>\d{1,5}))?/?"
+    name = r"[\w-]{1,63}(\.[\w-]{1,63})*\.?"
+    form = rf"(\w+://)?(?P<host>{name}|\[[\da-f:.]+\])(:(?P<port>\d{{1,5}}))?/?"
     address = re.fullmatch(form, CLEVER_SFTP_ADDRESS, re.IGNORECASE)
     port = int(address["port"] or 22) if address else 0
-    if not address or port not in range(1, 65536):
+    others = [CLEVER_SFTP_USERNAME.lower(), CLEVER_SFTP_PASSWORD.lower()]
+    if not address or port not in range(1, 65536) or address["host"].lower() in others:
         # The address itself is not shown: it may hold a password.
         raise Failure(
             "CLEVER_SFTP_ADDRESS is not an address. Set it to sftp.clever.com or to host:port, "
@@ -923,11 +930,14 @@ def known_keys(text: str, names: list[str]) -> list[KnownKey]:
     for number, line in enumerate(text.splitlines(), start=1):
         fields = line.split()
         marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
+        if marker not in ("", "@revoked"):  # @cert-authority, which this job does not know
+            continue
         named = [name for name in names if fields and is_named(fields[0], name)]
-        if not named or marker == "@cert-authority":
+        if not named:
             continue
         try:
-            key = paramiko.PKey.from_type_string(fields[1], base64.b64decode(fields[2]))
+            key_data = base64.b64decode(fields[2], validate=True)
+            key = paramiko.PKey.from_type_string(fields[1], key_data)
         except Exception as error:
             line_name = f"known_hosts, line {number}"
             raise Failure(
@@ -938,15 +948,22 @@ def known_keys(text: str, names: list[str]) -> list[KnownKey]:
 
 
 def is_named(names: str, host: str) -> bool:
-    """Whether a host is among a line's names, which are joined by commas and may be hashed."""
+    """Whether a line's names, which are joined by commas, hold a host.
+
+    A name may be hashed, have the wildcards * and ?, or be negated with !, as sshd(8) has it.
+    """
+    found = False
     for name in names.split(","):
-        if name.lower() == host:
-            return True
         if name.startswith("|1|"):
             with suppress(ValueError, IndexError, AssertionError):  # this name cannot be read
-                if paramiko.HostKeys.hash_host(host, name) == name:
-                    return True
-    return False
+                found = found or paramiko.HostKeys.hash_host(host, name) == name
+            continue
+        pattern = re.escape(name.lstrip("!").lower()).replace(r"\*", ".*").replace(r"\?", ".")
+        if re.fullmatch(pattern, host):
+            if name.startswith("!"):
+                return False
+            found = True
+    return found
 
 
 class OnlyThisKey(pysftp.CnOpts):
@@ -973,17 +990,19 @@ def connect_to_clever(server: CleverServer, key: paramiko.PKey) -> pysftp.Connec
     If one of the host's addresses does not answer, the next one is tried, all within one limit.
     Raises TookTooLong, or what pysftp and paramiko raise.
     """
+    ends = time.monotonic() + CONNECT_TIMEOUT_SECONDS
     found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
     addresses = [str(socket_address[0]) for _, _, _, _, socket_address in found]
-    seconds = CONNECT_TIMEOUT_SECONDS / len(addresses)
-    for address in addresses[:-1]:
+    while len(addresses) > 1:
+        address = addresses.pop(0)
+        seconds = (ends - time.monotonic()) / (len(addresses) + 1)
         try:
             return log_in_to_clever(address, server.port, key, seconds)
         except Exception as error:
             if is_final(error, CLEVER):
                 raise
             log.info("%s, at %s: %s", server.host, address, cause(error))
-    return log_in_to_clever(addresses[-1], server.port, key, seconds)
+    return log_in_to_clever(addresses[0], server.port, key, max(1, ends - time.monotonic()))
 
 
 def log_in_to_clever(
@@ -1236,6 +1255,7 @@ def upload(server: CleverServer, today: date, force: bool) -> None:
 def run(options: argparse.Namespace) -> None:
     """One night's work. Raises Failure."""
     started = time.monotonic()
+    check_settings()
     check_variables(options.dry_run)
     server = None if options.dry_run else clever_server()
     lock.take()
@@ -1276,10 +1296,30 @@ def check_variables(dry_run: bool) -> None:
     missing = [name for name in needed if not needed[name]]
     if missing:
         raise Failure(f"missing or empty variables: {', '.join(missing)}", status=2)
-    for name in needed:
-        # A Windows editor may leave a carriage return there. Tried, that might lock the account.
-        if needed[name][-1].isspace():
+    for name, text in needed.items():
+        # A Windows editor may leave a carriage return there, or another encoding. Tried, that might
+        # lock the account.
+        if text[-1].isspace():
             raise Failure(f"{name} ends in a blank or a line end. Remove it", status=2)
+        if any("\ud800" <= character <= "\udfff" for character in text):
+            raise Failure(f"{name} is not in UTF-8. Save the file that sets it as UTF-8", status=2)
+
+
+def check_settings() -> None:
+    """Raise Failure if a setting has a form that would do something else than it says."""
+    sets: list[tuple[str, object, type, str]] = [
+        ("HIGH_SCHOOL_IDS", HIGH_SCHOOL_IDS, int, "{300, 310}"),
+        ("IGNORED_SCHOOLS", IGNORED_SCHOOLS, int, "{800, 999999}"),
+        ("IGNORED_COURSES", IGNORED_COURSES, str, '{"LUNCH", "DUTY"}'),
+        ("IGNORED_ROLES", IGNORED_ROLES, str, '{"Class Observer", "Aide"}'),
+    ]
+    for name, setting, kind, example in sets:
+        if not isinstance(setting, set) or not all(isinstance(item, kind) for item in setting):
+            raise Failure(
+                f"{name} has a wrong form. Write it like {example}; none is set()", status=2
+            )
+    if not 0 <= MAX_LOST <= 1:
+        raise Failure("MAX_LOST has a wrong form. It is a share: 0.1 is 10%", status=2)
 
 
 class Lock:
@@ -1431,7 +1471,8 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise TookTooLong("no answer in time")
 
     signal.signal(signal.SIGALRM, stop)
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    # Once more each second after that, as a library may be too busy to notice the first one.
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
     try:
         yield
     finally:
@@ -1465,6 +1506,11 @@ class Advice(NamedTuple):
     places: tuple[str, ...] = (POWERSCHOOL, CLEVER)
     is_final: bool = False  # trying again cannot help, or may lock an account
 
+
+# What python-oracledb says of a connect string that it cannot read.
+CONNECT_STRING_CODES = (
+    "DPY-(2049|2056|2059|3001|3029|4000|4017|4018|4021|4022|4026|4027|4028|4030|4032|4038)"
+)
 
 ADDRESS = {POWERSCHOOL: "POWERSCHOOL_PROD_DB", CLEVER: "CLEVER_SFTP_ADDRESS", HERE: ""}
 
@@ -1502,7 +1548,7 @@ ADVICE = [
         "the tables that the README names",
     ),
     Advice(
-        "ORA-12660|DPY-3001|DPY-5016",
+        "ORA-12660|Native Network Encryption|DPY-5016",
         "The database demands Oracle's own encryption, which this job cannot do. Ask for a TLS "
         "port (tcps://), or use an SSH tunnel, as for a PowerSchool that is hosted",
         is_final=True,
@@ -1521,10 +1567,11 @@ ADVICE = [
         "CERTIFICATE|certificate|DPY-6002|DPY-2018|DPY-4026.*wallet",
         "Have the server's certificate in a wallet, and name its folder at the end of {address}: "
         "?wallet_location=/the/folder",
+        places=(POWERSCHOOL,),
         is_final=True,
     ),
     Advice(
-        "DPY-(2049|2059|3029|4000|4017|4018|4021|4022|4026|4027|4028|4030|4032|4038)",
+        CONNECT_STRING_CODES,
         "Check the form of {address}: host:1521/service",
         is_final=True,
     ),
@@ -1534,7 +1581,7 @@ ADVICE = [
         "down",
     ),
     Advice(
-        "ORA-01033|ORA-01034|ORA-01035|ORA-01089|ORA-12528|ORA-12518|ORA-12520",
+        "ORA-01033|ORA-01034|ORA-01035|ORA-01089|ORA-01109|ORA-125[12][0-9]|DPY-6000",
         "The database is starting, stopping or in its backup: if it is so every night, run the "
         "job at another hour",
     ),
@@ -1550,9 +1597,10 @@ ADVICE = [
         is_final=True,
     ),
     Advice(
-        "Errno -[0-9]|Name or service not known|name resolution|nodename nor servname|codec",
+        "Errno -[0-9]|Name or service not known|name resolution|nodename nor servname",
         "Check the host's name in {address}, and this machine's DNS",
     ),
+    Advice("'idna' codec", "Check the host's name in {address}", is_final=True),
     Advice(
         "Connection refused",
         "Check host and port in {address}; if they are right, the server may be down",
@@ -1600,16 +1648,15 @@ def words(error: object) -> str:
     return str(error) or type(error).__name__
 
 
-# A connect string such as user/password@host, ?wallet_password=..., or user/password/...
-MAY_HOLD_PASSWORD = re.compile(r"@|password|^(?!\w+://).*/.*/", re.IGNORECASE)
-
-
 def cause(error: object) -> str:
     """What a library says of its error: on one line, and without secrets."""
     text = words(error)
-    if text.startswith("DPY-") and MAY_HOLD_PASSWORD.search(POWERSCHOOL_PROD_DB):
-        # The driver may quote the connect string, so only its code is shown, such as DPY-4018.
-        return f"{text[:8]} (no more is shown, as POWERSCHOOL_PROD_DB may hold a password)"
+    if text.startswith("DPY-"):
+        # The driver may quote the connect string, in which people may have put a password: in
+        # quotes, or after a colon.
+        text = re.sub('".*"', '"..."', text, flags=re.DOTALL)
+        if re.match(CONNECT_STRING_CODES, text):
+            text = ": ".join(text.split(": ")[:2])
     for secret in (POWERSCHOOL_DB_PASSWORD, CLEVER_SFTP_PASSWORD):
         # No library quotes a password, but a server might. A short one could be part of any word.
         if len(secret) >= 8:

@@ -1,6 +1,9 @@
 """The database, fault by fault: no part of a file is written, and the message says why."""
 
+import socket
+import threading
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import district
@@ -79,6 +82,24 @@ def test_connecting_fails(
     check_failed(ready, ended, CONNECTING, words, f". {advice}")
     check_remote(clever, OLD)
     assert attempts(ended) == tries
+
+
+def test_a_server_that_talks_nonsense_for_ever(ready: Job, clever: Clever) -> None:
+    """The driver reads on and on; the time limit ends that, too."""
+
+    def talk(listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                connection.sendall(b"x" * 100_000_000)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=talk, args=(listener,), daemon=True).start()
+        port = listener.getsockname()[1]
+        ready.environment["POWERSCHOOL_PROD_DB"] = f"127.0.0.1:{port}/PSPROD"
+        ended = ready.set(CONNECT_ATTEMPTS=1).run(timeout=25)
+    check_failed(ready, ended, CONNECTING)
+    check_remote(clever, OLD)
 
 
 @pytest.mark.parametrize(
@@ -196,22 +217,52 @@ def test_the_password_will_expire(ready: Job, quiet: PowerSchool, clever: Clever
         "ps_read/Short1@127.0.0.1:{closed}/PSPROD",
         "127.0.0.1:{closed}/PSPROD?wallet_password=Short1&retry=x y",
         "(DESCRIPTION=(SECURITY=(WALLET_PASSWORD=Short1))(ADDRESS=(PORT=x)))",
+        "(DESCRIPTION=(PWD=Short1)(ADDRESS=(PORT=x)))",
+        "(DESCRIPTION=(PWD=Short1))",
         "ps_read/Short1:x/y@z:1521:",
         "ps_read/Sho/rt1@127.0.0.1:{closed}/PSPROD",
         "ps_read/Sho@rt1@127.0.0.1:{closed}/PSPROD",
+        'ps_read/Sho"rt1@127.0.0.1:{closed}/PSPROD',
+        "ps_read/Short1:1521",
+        "ps_read/Short1 host:1521",
+        "ldap://h/Short1",
+        "127.0.0.1:{port}/Short1",
+        "127.0.0.1:{port}/{upper}",
+        "127.0.0.1:{port}/PSPROD:Short1",
+        "Driver=x;UID=ps_read;PWD=Short1;DBQ=h",
+        "ps_read:Short1",
+        "Short1",
+        "tcps://ps_read:Short1",
     ],
 )
 def test_a_password_in_the_connect_string_is_not_shown(
-    ready: Job, quiet: PowerSchool, clever: Clever, closed_port: int, address: str
+    ready: Job,
+    quiet: PowerSchool,
+    clever: Clever,
+    closed_port: int,
+    tmp_path: Path,
+    address: str,
 ) -> None:
+    (tmp_path / "tnsnames.ora").write_text("")
+    ready.environment["TNS_ADMIN"] = str(tmp_path)
     ready.environment["POWERSCHOOL_PROD_DB"] = address.format(
-        closed=closed_port, password=quiet.password
+        closed=closed_port,
+        port=quiet.port,
+        password=quiet.password,
+        upper=quiet.password.upper(),
     )
     ended = ready.run(timeout=15)
     check_failed(ready, ended, CONNECTING)
-    for part in (quiet.password, "Short1", "Sho", "rt1"):
+    for part in (quiet.password, quiet.password.upper(), "Short1", "Sho", "rt1", "short1"):
         assert part not in ended.stderr + ended.log
     check_remote(clever, OLD)
+
+
+def test_the_words_of_a_connect_string_error_are_shown(ready: Job) -> None:
+    ready.environment["POWERSCHOOL_PROD_DB"] = "ps_read/x@127.0.0.1:1:2/b//"
+    ended = ready.run()
+    words = 'DPY-4018: cannot parse connect string "...". Check the form of POWERSCHOOL_PROD_DB'
+    check_failed(ready, ended, CONNECTING, words)
 
 
 # --- Reading ---

@@ -302,6 +302,14 @@ def test_a_section_that_stands_twice_is_written_once(powerschool: PowerSchool, j
     assert job.output.read_bytes() == GOLDEN
 
 
+def test_a_years_term_that_stands_twice_once_as_no_year(powerschool: PowerSchool, job: Job) -> None:
+    sql = "INSERT INTO terms SELECT id, schoolid, yearid, name, abbreviation, firstday, lastday, 0,"
+    district.change(powerschool.database, sql + " portion FROM terms WHERE id = 3600")
+    ended = job.connect(powerschool).run("--dry-run")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert len(rows(job.output.read_bytes())) == 37
+
+
 def test_control_characters_count_as_white_space(powerschool: PowerSchool, job: Job) -> None:
     sql = "UPDATE courses SET course_name = 'Ar' || char(0, 27, 133) || 't', credittype ="
     district.change(powerschool.database, sql + " char(8) || 'art' || char(0) WHERE 1 = 1")

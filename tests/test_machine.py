@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import asyncssh
+import district
 import pytest
 from checks import (
     NEW_FILES,
@@ -26,7 +27,11 @@ from job import Job
 from powerschool import PowerSchool
 
 # Root may write everywhere, unless it gives up the right to.
-WITHOUT_PRIVILEGE = ["setpriv", "--bounding-set=-dac_override", "--inh-caps=-dac_override"]
+WITHOUT_PRIVILEGE = [
+    "setpriv",
+    "--bounding-set=-dac_override,-dac_read_search",
+    "--inh-caps=-dac_override,-dac_read_search",
+]
 AS_A_USER = WITHOUT_PRIVILEGE if os.geteuid() == 0 else []
 ADVICE_ON_PERMISSION = ". The user who runs the job must be able to write to it and to its folder. "
 OTHER_USER = 12345
@@ -60,6 +65,17 @@ def test_a_password_from_a_windows_editor(
     assert (quiet.steps, clever.steps) == ([], [])
 
 
+@pytest.mark.parametrize("name", ["POWERSCHOOL_DB_PASSWORD", "CLEVER_SFTP_USERNAME"])
+def test_a_variable_in_another_encoding(
+    ready: Job, quiet: PowerSchool, clever: Clever, name: str
+) -> None:
+    ready.environment[name] = os.fsdecode(b"Caf\xe9-Oak-17")
+    ended = ready.run()
+    words = f"ERROR {name} is not in UTF-8. Save the file that sets it as UTF-8\n"
+    check_failed(ready, ended, words, status=2)
+    assert (quiet.steps, clever.steps) == ([], [])
+
+
 def test_other_variables_from_a_windows_editor(ready: Job, clever: Clever) -> None:
     for name in ready.environment:
         if "PASSWORD" not in name:
@@ -76,6 +92,12 @@ def test_other_variables_from_a_windows_editor(ready: Job, clever: Clever) -> No
         "sftp.clever.com:{password}",
         "sftp.clever.com/{password}",
         "sftp://{address}/home/district",
+        "{password}",
+        "sftp://{password}:22/",
+        "district-0042",
+        "sftp..clever.com",
+        ".clever.com",
+        "a" * 64,
         "127.0.0.1:ssh",
         "127.0.0.1:99999",
         "127.0.0.1:0",
@@ -102,6 +124,28 @@ def test_an_address_that_is_none(ready: Job, clever: Clever, address: str) -> No
 def test_an_address_with_a_scheme(ready: Job, clever: Clever, address: str) -> None:
     ready.environment["CLEVER_SFTP_ADDRESS"] = address.format(port=clever.port)
     check_uploaded(ready, ready.run(), clever)
+
+
+# --- Settings in a wrong form ---
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("IGNORED_SCHOOLS", 800, "Write it like {800, 999999}; none is set()"),
+        ("IGNORED_SCHOOLS", {"800"}, "Write it like {800, 999999}; none is set()"),
+        ("HIGH_SCHOOL_IDS", {}, "Write it like {300, 310}; none is set()"),
+        ("IGNORED_COURSES", "LUNCH", 'Write it like {"LUNCH", "DUTY"}; none is set()'),
+        ("IGNORED_ROLES", None, 'Write it like {"Class Observer", "Aide"}; none is set()'),
+        ("MAX_LOST", 10, "It is a share: 0.1 is 10%"),
+    ],
+)
+def test_a_setting_in_a_wrong_form(
+    ready: Job, quiet: PowerSchool, clever: Clever, name: str, value: object, words: str
+) -> None:
+    ended = ready.set(**{name: value}).run()
+    check_failed(ready, ended, f"ERROR {name} has a wrong form. {words}\n", status=2)
+    assert (quiet.steps, clever.steps) == ([], [])
 
 
 # --- The command line ---
@@ -154,7 +198,17 @@ def public(kind: str) -> str:
         ("[127.0.0.1]:{port} ssh-ed25519\n", "known_hosts, line 1: it has no key that can be read"),
         ("[127.0.0.1]:{port}\n", "known_hosts, line 1: it has no key that can be read"),
         ("127.0.0.1 unknown-type {blob}\n", "known_hosts, line 1: it has no key that can be read"),
-        ("# x\n@revoked * x\n@revoked [127.0.0.1]:{port} {key}\n", "has no key of 127.0.0.1"),
+        ("# x\n@revoked [127.0.0.1]:{port} {key}\n", "has no key of 127.0.0.1"),
+        ("[127.0.0.1]:{port} {key}\n@revoked * {key}\n", "known_hosts, line 2: it revokes the key"),
+        (
+            "[127.0.0.1]:{port} {key}\n@revoked [127.*]:* {key}\n",
+            "known_hosts, line 2: it revokes the key",
+        ),
+        ("@REVOKED [127.0.0.1]:{port} {key}\n", "known_hosts has no key of 127.0.0.1"),
+        ("@other [127.0.0.1]:{port} {key}\n", "known_hosts has no key of 127.0.0.1"),
+        ("[127.*]:*,![127.0.0.1]:{port} {key}\n", "known_hosts has no key of 127.0.0.1"),
+        ("[127.0.0.1]:{port} ssh-ed25519 AAAA{blob}\n", "known_hosts, line 1: it has no key"),
+        ("[127.0.0.1]:{port} ssh-ed25519 {blob}?\n", "known_hosts, line 1: it has no key"),
         (
             "[127.0.0.1]:{port} {key}\n@revoked [127.0.0.1]:{port} {key}\n",
             "known_hosts, line 2: it revokes the key. Fetch",
@@ -221,11 +275,15 @@ def test_known_hosts_vouches(
         "@cert-authority [127.0.0.1]:{port} {other}\n{line}\n",
         "@revoked [127.0.0.1]:{port} {other}\n{line}\n",
         "\t {line} a comment\n",
+        "*.clever.com,127.0.0.* {key}\n",
+        "[127.0.0.?]:{port} {key}\n",
+        "!sftp.clever.com,* {key}\n",
     ],
 )
 def test_known_hosts_as_people_have_it(ready: Job, clever: Clever, form: str) -> None:
     line = clever.known_hosts_line().strip()
-    text = form.format(line=line, port=clever.port, other=public("ssh-ed25519"))
+    key = line.split(" ", 1)[1]
+    text = form.format(line=line, key=key, port=clever.port, other=public("ssh-ed25519"))
     ready.known_hosts.write_bytes(text.encode(errors="surrogateescape"))
     check_uploaded(ready, ready.run(), clever)
 
@@ -307,6 +365,21 @@ def test_copies_that_a_run_as_root_has_left_are_replaced(ready: Job, clever: Cle
     check_uploaded(ready, ended, clever)
 
 
+def test_a_copy_that_may_not_be_read_stops_the_upload(
+    ready: Job, quiet: PowerSchool, clever: Clever
+) -> None:
+    """Without it nobody can tell what Clever would lose."""
+    assert ready.run().status == 0
+    before = ready.uploaded.read_bytes()
+    ready.uploaded.chmod(0o000)
+    district.change(quiet.database, "DELETE FROM sectionteacher")
+    ended = ready.end(ready.start(before=AS_A_USER))
+    assert ended.status == 1
+    assert "ERROR reading Sections.uploaded.csv: [Errno 13] Permission denied" in ended.stderr
+    assert ADVICE_ON_PERMISSION in ended.stderr
+    check_remote(clever, before)
+
+
 def test_the_log_is_not_writable(ready: Job, clever: Clever) -> None:
     ready.log.mkdir()
     process = ready.start()
@@ -347,13 +420,17 @@ def test_usage_on_streams_that_are_full(ready: Job, option: str, status: int) ->
     assert ready.end(ready.start(option, before=shell)).status == status
 
 
-def test_a_log_line_that_cannot_be_encoded(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
-    quiet.fault = at("FROM schools", "ORA-00600: odd")
-    ready.environment["POWERSCHOOL_PROD_DB"] = os.fsdecode(b"no\xff_alias")
-    ended = ready.run()
+def test_a_log_line_that_cannot_be_encoded(
+    tmp_path: Path, quiet: PowerSchool, clever: Clever
+) -> None:
+    """The folder's name is in the message, and it is not UTF-8."""
+    job = Job(tmp_path / os.fsdecode(b"job-\xff")).connect(quiet, clever)
+    (job.folder / "Sections.csv.tmp").mkdir()
+    ended = job.run()
     assert ended.status == 1
-    assert "ERROR connecting to PowerSchool: " in ended.log
-    assert ended.stderr.startswith("ERROR connecting to PowerSchool: ")
+    assert "ERROR writing Sections.csv: [Errno 21] Is a directory: '" in ended.log
+    assert "job-\\udcff/Sections.csv.tmp'. Remove or rename that folder\n" in ended.log
+    assert ended.stderr.startswith("ERROR writing Sections.csv: ")
 
 
 # --- Interruption ---
