@@ -377,6 +377,7 @@ class Report:
 
     schools: dict[int, str] = field(default_factory=dict)  # school number: its name
     sections: dict[int, int] = field(default_factory=dict)  # those in session: how many sections
+    with_staff: int = 0  # how many sections have staff
     remarks: dict[str, list[str]] = field(default_factory=dict)  # what to fix: in which sections
 
     def remark(self, what: str, section: str) -> None:
@@ -475,6 +476,7 @@ def write_sections(db: oracledb.Connection, today: date, file: TextIO) -> Report
                 writer.writerow(row)
                 written.add(section_id)
                 report.sections[school.number] += 1
+                report.with_staff += bool(staff)
                 add_remarks(report, school, section, staff, row)
         counts = f"terms {len(terms)}, sections {report.sections[school.number]:,}"
         log.info("%s %s: year %s, %s", school.number, clean(school.name), year, counts)
@@ -681,7 +683,7 @@ class Comparison:
     columns: Counter[str] = field(default_factory=Counter)  # column: sections that change in it
     not_ended: int = 0  # sections in Clever whose term has not ended
     lost: dict[str, Counter[str]] = field(default_factory=dict)  # reason: School_id: how many
-    lost_schools: list[str] = field(default_factory=list)  # School_id of those left without any
+    lost_schools: set[str] = field(default_factory=set)  # School_id of those left without any
 
     def __str__(self) -> str:
         counts = f"+{len(self.added):,}, -{len(self.removed):,}, {len(self.changed):,} changed"
@@ -705,13 +707,15 @@ def label(values: Values) -> str:
     school = value(values, "School_id")
     course = value(values, "Course_name")
     section = value(values, "Section_id")
-    return f"school {school}, {course}, period {value(values, 'Period')}, id {section}"
+    return clean(f"school {school}, {course}, period {value(values, 'Period')}, id {section}")
 
 
 def sections_in(path: Path) -> Iterator[Values]:
     """The sections in a file. Raises OSError; ValueError or csv.Error if it is not such a file."""
     with open(path, encoding="utf-8-sig", errors="replace") as file:
-        yield from read_csv(file, COLUMNS, needed=["School_id", "Section_id", "Teacher_id"])
+        for values in read_csv(file, COLUMNS, needed=["School_id", "Section_id", "Teacher_id"]):
+            if value(values, "Section_id"):  # and no blank line
+                yield values
 
 
 def read_csv(lines: Iterable[str], columns: list[str], needed: list[str]) -> Iterator[Values]:
@@ -719,6 +723,7 @@ def read_csv(lines: Iterable[str], columns: list[str], needed: list[str]) -> Ite
 
     A column that the file lacks is blank; for one that is needed that is a ValueError.
     """
+    csv.field_size_limit(sys.maxsize)
     texts = (line.replace("\0", "") for line in lines)
     first = next(texts, "")
     separator = max(",;\t", key=first.count)
@@ -744,6 +749,8 @@ def compare(before: Iterable[Values], after: Iterable[Values], today: date) -> C
     """Compare what Clever has with what it would get. Raises what reading them raises."""
     comparison = Comparison()
     old_sections = {value(old, "Section_id"): old for old in before}
+    if not old_sections:
+        raise ValueError("it has no sections")
     new_sections = set()
     new_schools = set()
     for new in after:
@@ -755,15 +762,16 @@ def compare(before: Iterable[Values], after: Iterable[Values], today: date) -> C
         elif old != new:
             note_change(comparison, old, new, today)
     for section, old in old_sections.items():
-        comparison.not_ended += has_not_ended(old, today)
-        if section in new_sections:
+        school = value(old, "School_id")
+        if section not in new_sections:
+            comparison.removed.append(label(old))
+        if not has_not_ended(old, today):
             continue
-        comparison.removed.append(label(old))
-        if has_not_ended(old, today):
-            school = value(old, "School_id")
+        comparison.not_ended += 1
+        if section not in new_sections:
             comparison.lose(NOT_THERE, school)
-            if school not in new_schools and school not in comparison.lost_schools:
-                comparison.lost_schools.append(school)
+        if school not in new_schools:
+            comparison.lost_schools.add(school)
     return comparison
 
 
@@ -789,7 +797,7 @@ def note_change(comparison: Comparison, old: Values, new: Values, today: date) -
         if was != becomes:
             comparison.columns[column] += 1
             changes.append(f"{column} {was or '(blank)'} -> {becomes or '(blank)'}")
-    comparison.changed.append(f"{label(new)}: {', '.join(changes)}")
+    comparison.changed.append(clean(f"{label(new)}: {', '.join(changes)}"))
     if not has_not_ended(old, today):
         return
     old_staff = {value(old, column) for column in TEACHER_COLUMNS} - {""}
@@ -812,7 +820,9 @@ def compare_with_clever(report: Report, today: date) -> Comparison | None:
     except PermissionError as error:
         raise failed(f"reading {UPLOADED.name}", error) from error
     except (OSError, ValueError, csv.Error) as error:
-        log.warning("%s is broken, so nothing is compared: %s", UPLOADED.name, cause(error))
+        # Without a school in session nothing replaces it, and this would be mailed every night.
+        level = logging.WARNING if report.sections else logging.INFO
+        log.log(level, "%s is broken, so nothing is compared: %s", UPLOADED.name, cause(error))
         return None
     if report.sections:
         log_sections("added", comparison.added)
@@ -849,7 +859,7 @@ def check_losses(comparison: Comparison, report: Report, force: bool) -> None:
             f"{reasons}. Look at {OUTPUT.name}, and in PowerSchool at "
             f"{places}; if the file is right, run once with --force, which uploads it anyway"
         )
-    for school in comparison.lost_schools:
+    for school in sorted(comparison.lost_schools):
         name = report.schools.get(int(school), "") if school.isdecimal() else ""
         log.warning("Clever loses all sections of school %s", clean(f"{school} {name}"))
 
@@ -1005,6 +1015,16 @@ def connect_to_clever(server: CleverServer, key: paramiko.PKey) -> pysftp.Connec
     return log_in_to_clever(addresses[0], server.port, key, max(1, ends - time.monotonic()))
 
 
+@contextmanager
+def clever_session(server: CleverServer, key: paramiko.PKey) -> Iterator[pysftp.Connection]:
+    """Be logged in to Clever in the block. Raises what connect_to_clever raises."""
+    clever = connect_to_clever(server, key)
+    try:
+        yield clever
+    finally:
+        close(clever)
+
+
 def log_in_to_clever(
     address: str, port: int, key: paramiko.PKey, seconds: float
 ) -> pysftp.Connection:
@@ -1029,7 +1049,7 @@ def send_file(clever: pysftp.Connection, name: str, content: bytes, pipelined: b
     `pipelined` sends without waiting for each answer. That is many times faster, but servers that
     answer out of order cannot do it. Raises OSError or paramiko.SSHException.
     """
-    size_before = size_in_clever(clever, name)
+    before = look_in_clever(clever, name)
     target = clever.open(name, "wb")
     try:
         for start in range(0, len(content), PIECE):
@@ -1040,14 +1060,15 @@ def send_file(clever: pysftp.Connection, name: str, content: bytes, pipelined: b
     except BaseException:
         # Clever stores a file when it is closed, even half of one. So this one is not closed: the
         # connection is dropped, and Clever drops what was open.
-        clever.close()
+        close(clever)
         raise
     target.close()
     # paramiko discards the answer to the close. Whether Clever has stored the file can only be
-    # seen: in its size or, if a file of that size was there before, in what it holds.
-    arrived = size_in_clever(clever, name) == len(content)
-    if arrived and size_before == len(content):
-        arrived = content_in_clever(clever, name) == content
+    # seen: it has the right size and, if a file of that size was there before, another time.
+    after = look_in_clever(clever, name)
+    arrived = after is not None and after.st_size == len(content)
+    if arrived and before and after and same_size_and_time(before, after):
+        arrived = holds(clever, name, content)
     if not arrived:
         remove_temporary(clever)
         raise OSError("the file has not arrived whole")
@@ -1056,19 +1077,35 @@ def send_file(clever: pysftp.Connection, name: str, content: bytes, pipelined: b
 PIECE = 32_000  # bytes: what fits into one packet of SSH
 
 
-def size_in_clever(clever: pysftp.Connection, name: str) -> int | None:
-    """The size in bytes of a file in Clever's folder; None if there is none."""
+def look_in_clever(clever: pysftp.Connection, name: str) -> paramiko.SFTPAttributes | None:
+    """What Clever knows of a file in its folder; None if there is none."""
     try:
-        return clever.stat(name).st_size
+        return clever.stat(name)
     except FileNotFoundError:
         return None
 
 
-def content_in_clever(clever: pysftp.Connection, name: str) -> bytes:
-    """What a file in Clever's folder holds."""
-    content = io.BytesIO()
-    clever.getfo(name, content)
-    return content.getvalue()
+def same_size_and_time(one: paramiko.SFTPAttributes, other: paramiko.SFTPAttributes) -> bool:
+    """Whether Clever shows the same of two files; times are in whole seconds."""
+    return (one.st_size, one.st_mtime) == (other.st_size, other.st_mtime)
+
+
+def holds(clever: pysftp.Connection, name: str, content: bytes) -> bool:
+    """Whether a file in Clever's folder holds this content; also if it may not be read."""
+    found = io.BytesIO()
+    try:
+        clever.getfo(name, found)
+    except OSError as error:
+        if not is_refusal(error, clever):
+            raise
+        return True
+    return found.getvalue() == content
+
+
+def close(clever: pysftp.Connection) -> None:
+    """Drop a connection. What mattered has been answered, or has failed, before."""
+    with suppress(EOFError, OSError, paramiko.SSHException):
+        clever.close()
 
 
 def remove_temporary(clever: pysftp.Connection) -> None:
@@ -1089,33 +1126,57 @@ def is_refusal(error: OSError, clever: pysftp.Connection) -> bool:
 
 
 def is_closed(clever: pysftp.Connection) -> bool:
-    """Whether the SFTP session has ended."""
+    """Whether the connection has ended."""
     channel = clever.sftp_client.get_channel()
     return channel is None or channel.closed
 
 
-def rename_temporary(clever: pysftp.Connection) -> bool:
-    """Give the new file its name. False if the server cannot do that, as Clever's can.
+def rename(clever: pysftp.Connection, server: CleverServer, key: paramiko.PKey) -> bool:
+    """Give the new file its name. False if the server cannot do that; Clever's can."""
+    try:
+        try:
+            rename_temporary(clever)
+        except SessionEnded:
+            # Has the line broken, or does the server end every session over this?
+            with clever_session(server, key) as another:
+                if look_in_clever(another, TEMPORARY.name):
+                    rename_temporary(another)
+                # Otherwise it was done the first time, and only the answer was lost.
+        return True
+    except (CannotRename, SessionEnded) as error:
+        log.info("Clever cannot rename, so %s is written in place: %s", OUTPUT.name, error)
+        return False
 
-    On Clever's server, a plain rename replaces the old file. OpenSSH has posix-rename for that.
+
+def rename_temporary(clever: pysftp.Connection) -> None:
+    """Rename the temporary file over the old one.
+
+    On Clever's server, a plain rename does that. OpenSSH has posix-rename for it, over which other
+    servers may end the session. Raises CannotRename, SessionEnded, or what paramiko raises.
     """
     try:
         clever.rename(TEMPORARY.name, OUTPUT.name)
-        return True
+        return
     except OSError as error:
         if not is_refusal(error, clever):
             raise
         refusal = cause(error)
     try:
         clever.sftp_client.posix_rename(TEMPORARY.name, OUTPUT.name)
-        return True
-    except TimeoutError:
-        raise
-    except (OSError, paramiko.SSHException) as error:
-        # A server may also end the session over a request that it does not know.
-        refusal = f"{refusal}; {cause(error)}"
-    log.info("Clever cannot rename, so %s is written in place: %s", OUTPUT.name, refusal)
-    return False
+    except OSError as error:
+        if not is_refusal(error, clever):
+            raise
+        raise CannotRename(f"{refusal}; {cause(error)}") from error
+    except paramiko.SSHException as error:
+        raise SessionEnded(f"{refusal}; {cause(error)}") from error
+
+
+class CannotRename(Exception):
+    """The server refuses to rename a file over another one; the text is what it says."""
+
+
+class SessionEnded(Exception):
+    """The session ended over posix-rename; the text is what was said until then."""
 
 
 class IdFile(NamedTuple):
@@ -1148,8 +1209,8 @@ ID_FILES = [
 FILES_LEFT_OPEN: list[paramiko.SFTPFile] = []
 
 
-def read_ids(clever: pysftp.Connection) -> dict[IdFile, set[str]]:
-    """The ids in those of ID_FILES that can be read. Ends the session if it is of no more use."""
+def read_ids(clever: pysftp.Connection) -> tuple[dict[IdFile, set[str]], bool]:
+    """The ids in those of ID_FILES that can be read, and whether the session can still be used."""
     known: dict[IdFile, set[str]] = {}
     try:
         entries = clever.listdir_attr()
@@ -1162,11 +1223,13 @@ def read_ids(clever: pysftp.Connection) -> dict[IdFile, set[str]]:
                 if not is_refusal(error, clever):
                     raise
                 log.info("ids are not compared with Clever's %s: %s", file.name, cause(error))
+    except ValueError as error:  # a name in the folder is not UTF-8
+        log.info("ids are not compared with Clever's other files: %s", cause(error))
     except (OSError, EOFError, paramiko.SSHException) as error:
         log.info("ids are not compared with Clever's other files: %s", cause(error))
         if not isinstance(error, OSError) or not is_refusal(error, clever):
-            clever.sftp_client.close()
-    return known
+            return {}, False
+    return known, True
 
 
 def ids_in_clever(
@@ -1183,9 +1246,10 @@ def ids_in_clever(
     for entry in found:
         source = clever.open(entry.filename, "rb")
         FILES_LEFT_OPEN.append(source)
-        source.prefetch(entry.st_size)  # asks for all of it at once
-        text = source.read().decode("utf-8-sig", errors="replace")
-        lines = io.StringIO(text, newline=None)
+        content = b"".join(iter(lambda: source.read(PIECE), b""))  # noqa: B023
+        if entry.st_size not in (None, len(content)):
+            raise ValueError("it has not arrived whole")
+        lines = io.StringIO(content.decode("utf-8-sig", errors="replace"), newline=None)
         ids |= {values[0] for values in read_csv(lines, [file.column], needed=[file.column])}
     return ids
 
@@ -1226,17 +1290,17 @@ def upload(server: CleverServer, today: date, force: bool) -> None:
     attempt = 1
     while True:
         try:
-            with connect_to_clever(server, key) as clever:
+            with clever_session(server, key) as clever:
                 if not ids_are_checked:
                     ids_are_checked = True
-                    known = read_ids(clever)
+                    known, usable = read_ids(clever)
                     if known:
                         check_ids(known, today, force)
-                    if is_closed(clever):
+                    if not usable:
                         continue
                 remove_temporary(clever)
                 send_file(clever, name, content, pipelined=attempt == 1)
-                if name == OUTPUT.name or rename_temporary(clever):
+                if name == OUTPUT.name or rename(clever, server, key):
                     return
             # From now on in place, and on a new connection: the server may have ended this one.
             name = OUTPUT.name
@@ -1260,19 +1324,26 @@ def run(options: argparse.Namespace) -> None:
     server = None if options.dry_run else clever_server()
     lock.take()
     report = export(options.date)
+    comparison = None
     changes = "first upload"
     if UPLOADED.exists():
         comparison = compare_with_clever(report, options.date)
-        if comparison:
-            check_losses(comparison, report, options.force)
-        changes = str(comparison or "not compared")
+        changes = "not compared"
+    if comparison:
+        check_losses(comparison, report, options.force)
+        changes = str(comparison)
+    elif report.sections and not report.with_staff and not options.force:
+        raise Failure(
+            "PowerSchool shows no staff for any section. Look at sectionteacher and teachers "
+            "there, and at the settings that leave some out; --force uploads anyway"
+        )
     if not report.sections:
         log.info("no school is in session: nothing written, nothing uploaded")
         return
     done = "dry run, not uploaded"
     if server:
         upload(server, options.date, options.force)
-        keep_copies()
+        keep_copies(keep_previous=comparison is not None)
         done = "uploaded"
     sections = count(sum(report.sections.values()), "section")
     schools = count(len(report.sections), "school")
@@ -1342,10 +1413,10 @@ class Lock:
 lock = Lock()
 
 
-def keep_copies() -> None:
+def keep_copies(keep_previous: bool) -> None:
     """Keep what was uploaded and, if it is different, what Clever had before. Raises Failure."""
     try:
-        if UPLOADED.exists() and not filecmp.cmp(UPLOADED, OUTPUT, shallow=False):
+        if keep_previous and not filecmp.cmp(UPLOADED, OUTPUT, shallow=False):
             copy_whole(UPLOADED, PREVIOUS)
         copy_whole(OUTPUT, UPLOADED)
     except OSError as error:
@@ -1455,7 +1526,7 @@ class Failure(Exception):
     """Why the run ends: its text is the one line that people see, `status` the exit status."""
 
     def __init__(self, line: str, status: int = 1) -> None:
-        super().__init__(line)
+        super().__init__(clean(line))
         self.status = status
 
 
@@ -1523,8 +1594,13 @@ ADVICE = [
         is_final=True,
     ),
     Advice(
-        r"^Authentication failed\.$|Bad authentication type",
+        r"^Authentication failed\.$",
         "Check CLEVER_SFTP_USERNAME and CLEVER_SFTP_PASSWORD",
+        is_final=True,
+    ),
+    Advice(
+        "Bad authentication type",
+        "Clever takes no password for this account. Ask Clever's support to allow one",
         is_final=True,
     ),
     Advice(
@@ -1602,8 +1678,13 @@ ADVICE = [
     ),
     Advice("'idna' codec", "Check the host's name in {address}", is_final=True),
     Advice(
-        "Connection refused",
+        "Connection refused|ORA-12541",
         "Check host and port in {address}; if they are right, the server may be down",
+    ),
+    Advice(
+        "no answer in time, after the log-in",
+        "If it happens again, set CONNECT_TIMEOUT_SECONDS higher, or show this line to Clever's "
+        "support",
     ),
     Advice(
         "No route to host|Network is unreachable|no answer in time|timed out",
@@ -1644,7 +1725,7 @@ def words(error: object) -> str:
     if isinstance(error, pysftp.ConnectionException):
         error = error.__context__  # pysftp's own error has no words
     if isinstance(error, TimeoutError) and not str(error):
-        return "no answer in time"
+        return "no answer in time, after the log-in"
     return str(error) or type(error).__name__
 
 

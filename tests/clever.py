@@ -17,6 +17,7 @@ The format of the packets is that of SFTP version 3 (draft-ietf-secsh-filexfer-0
 
 import asyncio
 import logging
+import os
 import struct
 import time
 from collections.abc import Callable
@@ -33,7 +34,8 @@ INIT, VERSION, OPEN, CLOSE, READ, WRITE, LSTAT, FSTAT = 1, 2, 3, 4, 5, 6, 7, 8
 OPENDIR, READDIR, REMOVE, REALPATH, STAT, RENAME = 11, 12, 13, 16, 17, 18
 STATUS, HANDLE, FILE_DATA, NAME, ATTRS, EXTENDED = 101, 102, 103, 104, 105, 200
 OK, END_OF_FILE, NO_SUCH_FILE, PERMISSION_DENIED, FAILURE, UNSUPPORTED = 0, 1, 2, 3, 4, 8
-CREATE_AND_TRUNCATE = 0x08 | 0x10  # flags of OPEN
+FOR_WRITING = 0x02  # flags of OPEN
+CREATE_AND_TRUNCATE = 0x08 | 0x10
 SIZE_MODE_TIMES = 0x01 | 0x04 | 0x08  # flags of ATTRS
 CODES = {
     "end of file": END_OF_FILE,
@@ -56,9 +58,10 @@ class Clever(Background):
     """The server, on a free port, while its `with` block lasts. The account's home is `folder`.
 
     `fault` is asked at the steps CONNECT, LOG IN, SESSION, and at each packet: its kind and the
-    name that it is about, such as "WRITE Sections.csv.tmp" or "EXTENDED posix-rename@openssh.com".
+    name that it is about, such as "WRITE Sections.csv.tmp", "OPEN teachers.csv to read" or
+    "EXTENDED posix-rename@openssh.com".
     With `extensions` the server names posix-rename, knows it, and refuses other extended requests.
-    With `shuffles` it answers writes out of order.
+    With `shuffles` it answers writes out of order; without `passwords` it takes keys only.
     """
 
     username = "district-0042"
@@ -71,6 +74,7 @@ class Clever(Background):
         key_types: tuple[str, ...] = ("ssh-ed25519",),
         extensions: bool = False,
         shuffles: bool = False,
+        passwords: bool = True,
     ) -> None:
         self.folder = folder
         self.folder.mkdir(exist_ok=True)
@@ -78,6 +82,7 @@ class Clever(Background):
         self.keys = [asyncssh.generate_private_key(kind) for kind in key_types]
         self.extensions = extensions
         self.shuffles = shuffles
+        self.takes_passwords = passwords
         self.steps: list[str] = []  # every step that was reached, in order
         self.stored: list[tuple[str, bytes]] = []  # every file that was stored, in order
         self.passwords: list[str] = []  # every password that was sent here
@@ -145,6 +150,9 @@ class Login(asyncssh.SSHServer):
             conn.abort()
 
     def password_auth_supported(self) -> bool:
+        return self.clever.takes_passwords
+
+    def public_key_auth_supported(self) -> bool:
         return True
 
     async def validate_password(self, username: str, password: str) -> bool:
@@ -224,6 +232,8 @@ class Session(asyncssh.SSHServerSession[bytes]):
         # Of every packet: a file's name, which may be absolute, a handle, or an extension's name.
         subject = packet.text().lstrip("/")
         about = self.handles[subject].name if subject in self.handles else subject
+        if kind == OPEN and not packet.peek_integer() & FOR_WRITING:
+            about += " to read"
         wrong = None
         try:
             wrong = await self.clever.misbehave(f"{name} {about}", self.connection)
@@ -387,6 +397,10 @@ class Reader:
     def integer(self) -> int:
         return int.from_bytes(self.raw(4), "big")
 
+    def peek_integer(self) -> int:
+        """The next integer, which stays the next one."""
+        return int.from_bytes(self.content[self.position : self.position + 4], "big")
+
     def long(self) -> int:
         return int.from_bytes(self.raw(8), "big")
 
@@ -399,7 +413,8 @@ class Reader:
 
 
 def text(value: str) -> bytes:
-    return struct.pack(">I", len(value.encode())) + value.encode()
+    content = os.fsencode(value)  # a name in the folder need not be UTF-8
+    return struct.pack(">I", len(content)) + content
 
 
 def status(words: str) -> bytes:

@@ -176,7 +176,11 @@ def test_the_last_day_of_a_term_is_not_past(guarded: Job, quiet: PowerSchool) ->
 
 @pytest.mark.parametrize(
     "end",
-    ["", "soon", "00/00/0000", "13/45/2027", "06-04-27", "6/4/99999", "\0", '"a, b"', "x" * 9999],
+    [
+        *("", "soon", "00/00/0000", "13/45/2027", "06-04-27", "6/4/99999", "\0", '"a, b"'),
+        "x" * 9999,
+        "x" * 200_000,
+    ],
 )
 def test_a_term_whose_end_is_no_date_has_not_ended(
     guarded: Job, quiet: PowerSchool, clever: Clever, end: str
@@ -211,6 +215,66 @@ def test_a_row_that_is_cut_off(guarded: Job, quiet: PowerSchool, clever: Clever)
     ended = guarded.run()
     assert ended.status == 1
     assert "ERROR Clever would lose 6 of 20 sections" in ended.stderr
+
+
+def test_a_copy_without_sections_is_a_warning(guarded: Job, clever: Clever) -> None:
+    guarded.uploaded.write_bytes(guarded.uploaded.read_bytes().split(b"\n")[0] + b"\n\n,,,\n")
+    ended = guarded.run()
+    assert ended.status == 0
+    assert ended.stderr == (
+        "WARNING Sections.uploaded.csv is broken, so nothing is compared: it has no sections\n"
+    )
+    check_remote(clever, guarded.output.read_bytes())
+
+
+def test_a_broken_copy_does_not_replace_the_previous_file(
+    guarded: Job, quiet: PowerSchool, clever: Clever
+) -> None:
+    first = guarded.uploaded.read_bytes()
+    district.change(quiet.database, "DELETE FROM sections WHERE id = 1")
+    assert guarded.run().status == 0
+    guarded.uploaded.write_bytes(b"garbage")
+    assert guarded.run().status == 0
+    assert (guarded.folder / "Sections.previous.csv").read_bytes() == first
+
+
+def test_a_broken_copy_in_summer_is_not_mailed_every_night(guarded: Job, clever: Clever) -> None:
+    guarded.uploaded.write_bytes(b"garbage")
+    ended = guarded.run("--date", "2027-07-01")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert "INFO Sections.uploaded.csv is broken, so nothing is compared: " in ended.log
+
+
+def test_blank_lines_in_the_copy_are_no_sections(guarded: Job, clever: Clever) -> None:
+    whole = guarded.uploaded.read_bytes()
+    guarded.uploaded.write_bytes(whole.replace(b"\n", b"\r\r\n") + b"\n,,,,\n")
+    ended = guarded.run()
+    assert (ended.status, ended.stderr) == (0, "")
+    assert "(+0, -0, 0 changed), uploaded" in ended.log
+
+
+def test_a_line_end_in_a_value_makes_no_second_line(
+    guarded: Job, quiet: PowerSchool, clever: Clever
+) -> None:
+    text = guarded.uploaded.read_text().replace("\n101,", '\n"10\n1",')
+    guarded.uploaded.write_text(text)
+    ended = guarded.run("--force")
+    assert ended.status == 0
+    assert ended.stderr == "WARNING Clever loses all sections of school 10 1\n"
+    assert all(line[:2] == "20" for line in ended.log.splitlines())
+
+
+@pytest.mark.parametrize("table", ["sectionteacher", "teachers"])
+def test_a_first_upload_without_any_staff(
+    ready: Job, quiet: PowerSchool, clever: Clever, table: str
+) -> None:
+    district.change(quiet.database, f"DELETE FROM {table}")
+    ended = ready.run()
+    assert ended.status == 1
+    assert "ERROR PowerSchool shows no staff for any section. Look at " in ended.stderr
+    check_remote(clever, OLD)
+    forced = ready.run("--force")
+    check_uploaded(ready, forced, clever)
 
 
 @pytest.mark.parametrize(
@@ -285,6 +349,15 @@ def test_a_school_that_clever_loses_is_named(
     check_remote(clever, guarded.output.read_bytes())
     again = guarded.run()
     assert (again.status, again.stderr) == (0, "")
+
+
+def test_a_school_whose_sections_go_to_another_one(
+    guarded: Job, quiet: PowerSchool, clever: Clever
+) -> None:
+    district.change(quiet.database, "UPDATE sections SET schoolid = 100 WHERE schoolid = 101")
+    ended = guarded.run()
+    assert ended.status == 0
+    assert ended.stderr == "WARNING Clever loses all sections of school 101 School 101\n"
 
 
 def test_a_small_school_that_is_not_shown_any_more(

@@ -1,11 +1,14 @@
 """The ids that Clever knows: what Clever would refuse is said, and too much of it is held back."""
 
+import os
+
 import district
 import pytest
 from checks import OLD, check_clean, check_remote, new_file
 from clever import Clever
 from faults import DROP, HANG, SLOW, at
 from job import Ended, Job
+from line import Line
 from powerschool import PowerSchool
 
 SCHOOLS = ["100", "101"]
@@ -53,7 +56,8 @@ def test_all_ids_are_known(ready: Job, clever: Clever) -> None:
     # A listing (which is two requests and its end) and two reads, over the same connection.
     assert clever.steps.count("LOG IN") == 1
     assert clever.steps.count("LIST .") == 3
-    assert clever.steps.count("OPEN schools.csv") == clever.steps.count("OPEN teachers.csv") == 1
+    for name in ("schools.csv", "teachers.csv"):
+        assert clever.steps.count(f"OPEN {name} to read") == 1
     assert clever.steps.index("READ teachers.csv") < clever.steps.index("REMOVE Sections.csv.tmp")
 
 
@@ -241,11 +245,51 @@ def test_a_large_file_is_read_whole(ready: Job, clever: Clever) -> None:
     assert "not in Clever's" not in ended.log
 
 
+def test_two_files_of_one_name(ready: Job, clever: Clever) -> None:
+    """In other case: what stands in one of them is known."""
+    put_files(clever, teachers=TEACHERS[:20])
+    (clever.folder / "Teachers.csv").write_text("Teacher_id\n" + "\n".join(TEACHERS[20:]) + "\n")
+    ended = ready.run()
+    check_uploaded(ready, ended, clever)
+    assert "not in Clever's" not in ended.log
+
+
+def test_a_file_that_arrives_short(ready: Job, clever: Clever) -> None:
+    put_files(clever)
+    clever.fault = at("READ teachers", "end of file", after=1)
+    (clever.folder / "teachers.csv").write_bytes(
+        b"Teacher_id\n" + b"x\n" * 20_000 + "\n".join(TEACHERS).encode()
+    )
+    ended = ready.run()
+    check_uploaded(ready, ended, clever)
+    assert f"{NOT_COMPARED}teachers.csv: it has not arrived whole\n" in ended.log
+
+
+def test_a_name_in_the_folder_that_is_not_utf_8(ready: Job, clever: Clever) -> None:
+    put_files(clever)
+    os.close(os.open(os.fsencode(clever.folder) + b"/Caf\xe9.csv", os.O_CREAT))
+    ended = ready.set(CONNECT_ATTEMPTS=1).run()
+    assert (ended.status, ended.stderr) == (0, "")
+    assert f"{NOT_COMPARED}other files: 'utf-8' codec can't decode" in ended.log
+
+
+@pytest.mark.parametrize("part", [0.4, 0.5, 0.6])
+def test_a_cut_while_a_large_file_is_read(ready: Job, clever: Clever, part: float) -> None:
+    """No failed attempt, and no noise."""
+    put_files(clever, teachers=[*(f"x{number}" for number in range(150_000)), *TEACHERS])
+    with Line(clever.port) as line:
+        ready.connect(clever=clever, line=line).set(CONNECT_ATTEMPTS=1)
+        assert ready.run().status == 0
+        line.cuts = [int(line.bytes_sent * part)]
+        ended = ready.run()
+    check_uploaded(ready, ended, clever)
+
+
 def test_ids_are_compared_once_a_run(ready: Job, clever: Clever) -> None:
     put_files(clever)
     clever.fault = at("RENAME", DROP, times=2)
     assert ready.run().status == 0
-    assert clever.steps.count("OPEN teachers.csv") == 1
+    assert clever.steps.count("OPEN teachers.csv to read") == 1
 
 
 def test_a_dry_run_reads_nothing_in_clever(ready: Job, clever: Clever) -> None:

@@ -21,6 +21,7 @@ from powerschool import PowerSchool
 TEMPORARY = "Sections.csv.tmp"
 FAILED = "ERROR uploading to 127.0.0.1: "
 NO_ANSWER = "no answer in time. Check CLEVER_SFTP_ADDRESS, and the firewalls"
+NO_ANSWER_LATER = "no answer in time, after the log-in. If it happens again, set CONNECT_TIMEOUT_S"
 IN_PLACE = "INFO Clever cannot rename, so Sections.csv is written in place: "
 
 
@@ -148,6 +149,43 @@ def test_a_server_that_cannot_rename(
     assert ended.log.count(IN_PLACE + "Operation unsupported; ") == 1
     assert attempts(ended) == 1
     check_clean(large, ended)
+
+
+def test_a_line_that_breaks_over_posix_rename(large: Job, clever: Clever) -> None:
+    """A server that can rename is not taken for one that cannot: nothing is written in place."""
+    clever.extensions = True
+    clever.fault = one_of(NO_RENAME, at("EXTENDED", DROP, times=1))
+    ended = large.run()
+    check_uploaded(large, ended, clever, 1500)
+    check_stored(clever, TEMPORARY)
+    assert IN_PLACE not in ended.log
+    assert attempts(ended) == 1
+
+
+def test_an_answer_to_posix_rename_that_is_lost(large: Job, clever: Clever) -> None:
+    clever.extensions = True
+    clever.fault = one_of(NO_RENAME, at("EXTENDED", HALF))
+    ended = large.run()
+    check_uploaded(large, ended, clever, 1500)
+    check_stored(clever, TEMPORARY)
+    assert IN_PLACE not in ended.log
+
+
+@pytest.mark.parametrize("remove", ["", "Permission denied"])
+def test_a_server_that_can_neither_rename_nor_be_read(
+    large: Job, clever: Clever, remove: str
+) -> None:
+    """Every night, also with a file of the size that is there already."""
+    faults = [NO_RENAME, at("OPEN .* to read", "not supported")]
+    if remove:
+        faults.append(at("REMOVE", remove))
+    clever.fault = one_of(*faults)
+    for _ in range(3):
+        ended = large.run()
+        assert (ended.status, ended.stderr) == (0, "")
+        others = [TEMPORARY] if remove else []
+        check_remote(clever, new_file(large, 1500), *others)
+        assert "INFO attempt" not in ended.log
 
 
 def test_a_posix_rename_where_a_plain_one_is_refused(large: Job, clever: Clever) -> None:
@@ -349,7 +387,8 @@ def test_no_answer_at_a_step(
 ) -> None:
     clever.fault = at(where, HANG, after=after)
     ended = large.run(timeout=25)
-    check_failed(large, ended, FAILED + NO_ANSWER, local=new_file(large, 1500))
+    words = NO_ANSWER if where in ("LOG IN", "SESSION", "INIT") else NO_ANSWER_LATER
+    check_failed(large, ended, FAILED + words, local=new_file(large, 1500))
     check_remote(clever, OLD, *left)
     assert attempts(ended) == 3
     assert 3 * 2 <= ended.seconds < 3 * 3 + 4
@@ -425,6 +464,14 @@ def test_clever_refuses_the_password_once(ready: Job, clever: Clever, password: 
     assert attempts(ended) == 1
     check_remote(clever, OLD)
     assert clever.passwords == [password]  # no second try, which could lock the account
+
+
+def test_clever_takes_no_password(ready: Job, clever: Clever, tmp_path: Path) -> None:
+    with Clever(tmp_path / "keys only", passwords=False) as keys_only:
+        ended = ready.connect(clever=keys_only).run()
+    words = "Bad authentication type; allowed types: ['publickey']. Clever takes no password for"
+    check_failed(ready, ended, FAILED + words, local=new_file(ready))
+    assert attempts(ended) == 1
 
 
 def test_clever_refuses_the_connection(ready: Job, clever: Clever, closed_port: int) -> None:
