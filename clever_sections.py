@@ -641,6 +641,15 @@ def check_report(report: Report) -> None:
     log_remarks(report.remarks)
 
 
+def check_staff(report: Report) -> None:
+    """Raise Failure if there are sections, but no staff at all: Clever would refuse them all."""
+    if report.sections and not report.with_staff:
+        raise Failure(
+            "PowerSchool shows no staff for any section. Look at sectionteacher and teachers "
+            "there, and at the settings that leave some out; --force uploads anyway"
+        )
+
+
 def log_remarks(remarks: dict[str, list[str]]) -> None:
     """Log what a person could fix, with the first three of the sections that it is about."""
     for what, sections in sorted(remarks.items()):
@@ -686,6 +695,7 @@ class Comparison:
     lost_schools: set[str] = field(default_factory=set)  # School_id of those left without any
 
     def __str__(self) -> str:
+        """The counts, such as "+12, -3, 41 changed: Period 38, Teacher_id 3"."""
         counts = f"+{len(self.added):,}, -{len(self.removed):,}, {len(self.changed):,} changed"
         if not self.changed:
             return counts
@@ -883,12 +893,13 @@ class CleverServer(NamedTuple):
 
 def clever_server() -> CleverServer:
     """The server that CLEVER_SFTP_ADDRESS names. Raises Failure if it is not an address."""
+    # A name or an IPv6 address in brackets; a scheme, a port and a last slash may be there.
     name = r"[\w-]{1,63}(\.[\w-]{1,63})*\.?"
     form = rf"(\w+://)?(?P<host>{name}|\[[\da-f:.]+\])(:(?P<port>\d{{1,5}}))?/?"
     address = re.fullmatch(form, CLEVER_SFTP_ADDRESS, re.IGNORECASE)
     port = int(address["port"] or 22) if address else 0
-    others = [CLEVER_SFTP_USERNAME.lower(), CLEVER_SFTP_PASSWORD.lower()]
-    if not address or port not in range(1, 65536) or address["host"].lower() in others:
+    mistaken = [CLEVER_SFTP_USERNAME.lower(), CLEVER_SFTP_PASSWORD.lower()]
+    if not address or port not in range(1, 65536) or address["host"].lower() in mistaken:
         # The address itself is not shown: it may hold a password.
         raise Failure(
             "CLEVER_SFTP_ADDRESS is not an address. Set it to sftp.clever.com or to host:port, "
@@ -896,6 +907,9 @@ def clever_server() -> CleverServer:
             status=2,
         )
     return CleverServer(address["host"].strip("[]").lower(), port)
+
+
+FETCH_THE_KEY = "Fetch Clever's host key as the README says under Set it up"
 
 
 class KnownKey(NamedTuple):
@@ -919,15 +933,12 @@ def host_key(server: CleverServer) -> paramiko.PKey:
     if not usable:
         port = "" if server.port == 22 else f", port {server.port}"
         raise Failure(f"known_hosts has no key of {server.host}{port}. {FETCH_THE_KEY}")
-    # A line for this very port is better than one for the host.
-    first = min(usable, key=lambda known: known.name == server.host)
+    for_this_port = [known for known in usable if known.name != server.host]
+    first = (for_this_port or usable)[0]
     line = revoked.get(first.key.get_base64())
     if line is not None:
         raise Failure(f"known_hosts, line {line}: it revokes the key. {FETCH_THE_KEY}")
     return first.key
-
-
-FETCH_THE_KEY = "Fetch Clever's host key as the README says under Set it up"
 
 
 def known_keys(text: str, names: list[str]) -> list[KnownKey]:
@@ -983,6 +994,7 @@ class OnlyThisKey(pysftp.CnOpts):
     """
 
     def __init__(self, key: paramiko.PKey) -> None:
+        """Set what pysftp's own options have, without reading known_hosts."""
         self.log = False
         self.compression = False
         self.ciphers = None
@@ -1043,6 +1055,9 @@ def log_in_to_clever(
     return clever
 
 
+PIECE = 32_000  # bytes: what fits into one packet of SSH
+
+
 def send_file(clever: pysftp.Connection, name: str, content: bytes, pipelined: bool) -> None:
     """Store the content in Clever's folder under this name.
 
@@ -1072,9 +1087,6 @@ def send_file(clever: pysftp.Connection, name: str, content: bytes, pipelined: b
     if not arrived:
         remove_temporary(clever)
         raise OSError("the file has not arrived whole")
-
-
-PIECE = 32_000  # bytes: what fits into one packet of SSH
 
 
 def look_in_clever(clever: pysftp.Connection, name: str) -> paramiko.SFTPAttributes | None:
@@ -1122,13 +1134,8 @@ def remove_temporary(clever: pysftp.Connection) -> None:
 
 def is_refusal(error: OSError, clever: pysftp.Connection) -> bool:
     """Whether an error is the server's answer, and not the lack of one."""
-    return not isinstance(error, TimeoutError) and not is_closed(clever)
-
-
-def is_closed(clever: pysftp.Connection) -> bool:
-    """Whether the connection has ended."""
     channel = clever.sftp_client.get_channel()
-    return channel is None or channel.closed
+    return not isinstance(error, TimeoutError) and channel is not None and not channel.closed
 
 
 def rename(clever: pysftp.Connection, server: CleverServer, key: paramiko.PKey) -> bool:
@@ -1139,7 +1146,7 @@ def rename(clever: pysftp.Connection, server: CleverServer, key: paramiko.PKey) 
         except SessionEnded:
             # Has the line broken, or does the server end every session over this?
             with clever_session(server, key) as another:
-                if look_in_clever(another, TEMPORARY.name):
+                if look_in_clever(another, TEMPORARY.name) is not None:
                     rename_temporary(another)
                 # Otherwise it was done the first time, and only the answer was lost.
         return True
@@ -1214,22 +1221,23 @@ def read_ids(clever: pysftp.Connection) -> tuple[dict[IdFile, set[str]], bool]:
     known: dict[IdFile, set[str]] = {}
     try:
         entries = clever.listdir_attr()
-        for file in ID_FILES:
-            try:
-                known[file] = ids_in_clever(clever, entries, file)
-            except (ValueError, csv.Error) as error:
-                log.info("ids are not compared with Clever's %s: %s", file.name, cause(error))
-            except OSError as error:
-                if not is_refusal(error, clever):
-                    raise
-                log.info("ids are not compared with Clever's %s: %s", file.name, cause(error))
-    except ValueError as error:  # a name in the folder is not UTF-8
-        log.info("ids are not compared with Clever's other files: %s", cause(error))
-    except (OSError, EOFError, paramiko.SSHException) as error:
-        log.info("ids are not compared with Clever's other files: %s", cause(error))
-        if not isinstance(error, OSError) or not is_refusal(error, clever):
-            return {}, False
+    except Exception as error:
+        return known, can_go_on("other files", error, clever)
+    for file in ID_FILES:
+        try:
+            known[file] = ids_in_clever(clever, entries, file)
+        except Exception as error:
+            if not can_go_on(file.name, error, clever):
+                return known, False
     return known, True
+
+
+def can_go_on(what: str, error: Exception, clever: pysftp.Connection) -> bool:
+    """Log why no ids are compared. False if the session can no longer be used."""
+    log.info("ids are not compared with Clever's %s: %s", what, cause(error))
+    if isinstance(error, OSError):
+        return is_refusal(error, clever)
+    return isinstance(error, (ValueError, csv.Error))  # it is about what was read
 
 
 def ids_in_clever(
@@ -1297,7 +1305,7 @@ def upload(server: CleverServer, today: date, force: bool) -> None:
                     if known:
                         check_ids(known, today, force)
                     if not usable:
-                        continue
+                        continue  # on a new connection; this is no failed attempt
                 remove_temporary(clever)
                 send_file(clever, name, content, pipelined=attempt == 1)
                 if name == OUTPUT.name or rename(clever, server, key):
@@ -1332,11 +1340,8 @@ def run(options: argparse.Namespace) -> None:
     if comparison:
         check_losses(comparison, report, options.force)
         changes = str(comparison)
-    elif report.sections and not report.with_staff and not options.force:
-        raise Failure(
-            "PowerSchool shows no staff for any section. Look at sectionteacher and teachers "
-            "there, and at the settings that leave some out; --force uploads anyway"
-        )
+    elif not options.force:
+        check_staff(report)
     if not report.sections:
         log.info("no school is in session: nothing written, nothing uploaded")
         return
@@ -1433,6 +1438,7 @@ def copy_whole(source: Path, target: Path) -> None:
 
 
 def parse_arguments() -> argparse.Namespace:
+    """What the command line says: dry_run, force, date and verbose."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -1526,6 +1532,7 @@ class Failure(Exception):
     """Why the run ends: its text is the one line that people see, `status` the exit status."""
 
     def __init__(self, line: str, status: int = 1) -> None:
+        """A line and an exit status, which is 2 for an option, a variable or a setting."""
         super().__init__(clean(line))
         self.status = status
 
@@ -1539,6 +1546,7 @@ def time_limit(seconds: float) -> Iterator[None]:
     """Raise TookTooLong in the block if it takes longer than these seconds."""
 
     def stop(number: int, frame: FrameType | None) -> NoReturn:
+        """Handle SIGALRM."""
         raise TookTooLong("no answer in time")
 
     signal.signal(signal.SIGALRM, stop)
