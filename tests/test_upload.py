@@ -284,39 +284,44 @@ def test_what_was_written_is_lost(large: Job, clever: Clever) -> None:
 # --- Cuts ---
 
 
-@pytest.mark.parametrize("wrong", [DROP, HALF])
 @pytest.mark.parametrize(
-    ("where", "after", "left"),
+    ("where", "after", "wrong", "left"),
     [
-        ("CONNECT", 0, []),
-        ("LOG IN", 0, []),
-        ("SESSION", 0, []),
-        ("INIT", 0, []),
-        ("REMOVE", 0, []),
-        ("OPEN", 0, []),
-        ("WRITE", 0, []),
-        ("WRITE", 2, []),
-        ("CLOSE Sections", 0, []),
-        ("STAT", 1, []),
-        ("RENAME", 0, [TEMPORARY]),
+        ("CONNECT", 0, DROP, []),
+        ("LOG IN", 0, DROP, []),
+        ("SESSION", 0, DROP, []),
+        ("INIT", 0, DROP, []),
+        ("REMOVE", 0, DROP, []),
+        ("REMOVE", 0, HALF, []),
+        ("OPEN", 0, DROP, []),
+        ("OPEN", 0, HALF, []),
+        ("WRITE", 0, DROP, []),
+        ("WRITE", 0, HALF, []),
+        ("WRITE", 2, DROP, []),
+        ("WRITE", 2, HALF, []),
+        ("CLOSE Sections", 0, DROP, []),
+        ("CLOSE Sections", 0, HALF, [TEMPORARY]),
+        ("STAT", 1, DROP, []),
+        ("STAT", 1, HALF, []),
+        ("RENAME", 0, DROP, [TEMPORARY]),
     ],
 )
 def test_the_connection_is_cut_every_time(
     large: Job, clever: Clever, where: str, after: int, wrong: str, left: list[str]
 ) -> None:
-    if wrong == HALF and where in ("CONNECT", "LOG IN", "SESSION", "INIT"):
-        pytest.skip("these answers are SSH's own")
     clever.fault = at(where, wrong, after=after)
     ended = large.run()
-    if wrong == HALF and where == "RENAME":  # it was done, and not said
-        assert ended.status == 1
-        check_remote(clever, new_file(large, 1500))
-        return
-    if wrong == HALF and where == "CLOSE Sections":
-        left = [TEMPORARY]
     check_failed(large, ended, FAILED, "Clever's support", local=new_file(large, 1500))
     check_remote(clever, OLD, *left)
     assert attempts(ended) == 3
+
+
+def test_the_answer_to_the_rename_is_cut_every_time(large: Job, clever: Clever) -> None:
+    """It was done, and not said: the run fails, and Clever has the whole new file."""
+    clever.fault = at("RENAME", HALF)
+    ended = large.run()
+    check_failed(large, ended, FAILED, local=new_file(large, 1500))
+    check_remote(clever, new_file(large, 1500))
 
 
 @pytest.mark.parametrize(
