@@ -1,5 +1,6 @@
 """The stand-ins and the job, for every test that asks for them."""
 
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,11 @@ from clever import Clever
 from hosts import LIBRARY, Hosts
 from job import Job
 from powerschool import PowerSchool
+
+# A shell that starts the tests in the background has these ignored, and the job would inherit that.
+for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(number) == signal.SIG_IGN:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture

@@ -136,7 +136,7 @@ def test_connecting_never_succeeds(
     assert attempts(ended) == tries
     assert quiet.steps.count("CONNECT") == tries
     if wrong == HANG:
-        assert 6 <= ended.seconds < 10
+        assert 6 <= ended.seconds < 15
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_the_next_try_waits(ready: Job, quiet: PowerSchool, clever: Clever) -> N
 
     quiet.fault = fault
     check_uploaded(ready, ready.set(RETRY_DELAY_SECONDS=1).run(), clever)
-    assert 1 <= tries[1] - tries[0] < 2.5
+    assert 1 <= tries[1] - tries[0] < 5
 
 
 @pytest.mark.parametrize(

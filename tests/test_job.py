@@ -78,7 +78,10 @@ def test_a_healthy_night_mails_nobody(
 
 
 def test_a_terminal_sees_each_school_and_what_stands(powerschool: PowerSchool, job: Job) -> None:
-    terminal, stderr = pty.openpty()
+    try:
+        terminal, stderr = pty.openpty()
+    except OSError as error:
+        pytest.skip(f"no terminal to be had: {error}")
     process = job.connect(powerschool).start("--dry-run", stderr=stderr)
     os.close(stderr)
     assert process.wait(timeout=30) == 0

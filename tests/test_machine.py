@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import asyncssh
@@ -568,18 +569,17 @@ def test_packages_are_missing(ready: Job) -> None:
     )
 
 
-OLD_PYTHONS = [
-    path
-    for minor in range(6, 10)
-    for path in [
-        shutil.which(f"python3.{minor}"),
-        *map(str, Path("/root/.pyenv/versions").glob(f"3.{minor}.*/bin/python3")),
-    ]
-    if path
-]
+def old_pythons() -> list[str]:
+    """The Pythons older than 3.10 that are on this machine, also those of pyenv beside ours."""
+    found = [shutil.which(f"python3.{minor}") for minor in range(6, 10)]
+    with suppress(OSError):
+        beside = Path(sys.base_prefix).parent.glob("3.[6-9].*/bin/python3")
+        found += [str(python) for python in beside]
+    return [python for python in found if python and works(python)]
 
 
 def works(python: str) -> bool:
+    """Whether it is one that can be started, and no empty shim."""
     try:
         return subprocess.run([python, "-c", ""], capture_output=True).returncode == 0
     except OSError:
@@ -587,7 +587,7 @@ def works(python: str) -> bool:
 
 
 def test_an_older_python_says_which_is_needed(ready: Job) -> None:
-    old = [python for python in OLD_PYTHONS if works(python)]
+    old = old_pythons()
     if not old:
         pytest.skip("no Python older than 3.10 is here")
     for python in old:

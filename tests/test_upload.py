@@ -396,7 +396,7 @@ def test_no_answer_at_a_step(
     check_failed(large, ended, FAILED + words, local=new_file(large, 1500))
     check_remote(clever, OLD, *left)
     assert attempts(ended) == 3
-    assert 3 * 2 <= ended.seconds < 3 * 3 + 4
+    assert 3 * 2 <= ended.seconds < 20
 
 
 def test_no_answer_to_the_posix_rename(large: Job, clever: Clever) -> None:
@@ -455,7 +455,7 @@ def test_the_next_try_waits(ready: Job, clever: Clever) -> None:
 
     clever.fault = fault
     check_uploaded(ready, ready.set(RETRY_DELAY_SECONDS=1).run(), clever)
-    assert 1 <= tries[1] - tries[0] < 2.5
+    assert 1 <= tries[1] - tries[0] < 5
 
 
 @pytest.mark.parametrize("password", ["Wrong-Lake-00", "failed", "a", "Authentication failed."])
