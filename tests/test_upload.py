@@ -9,6 +9,7 @@ import socket
 import time
 from pathlib import Path
 
+import district
 import pytest
 from checks import OLD, check_clean, check_failed, check_remote, check_uploaded, new_file
 from clever import Clever
@@ -247,6 +248,28 @@ def test_a_write_is_refused_once(large: Job, clever: Clever, in_place: bool, aft
     assert attempts(ended) == 2
 
 
+def test_the_last_write_of_a_file_that_fills_its_pieces(
+    tmp_path: Path, ready: Job, clever: Clever
+) -> None:
+    """Its refusal is noticed, too, where the size is a multiple of a piece of 32,000 bytes."""
+    database = district.made(tmp_path / "even.db", 2, 1500)
+    with PowerSchool(database) as powerschool:
+        ready.connect(powerschool).run("--dry-run")
+        missing = -ready.output.stat().st_size % 32_000
+        for section in range(1, 11):
+            text = "x" * (missing // 10 + (section <= missing % 10))
+            change = f"UPDATE sections SET section_number = section_number || '{text}'"
+            district.change(database, f"{change} WHERE id = {section}")
+        ready.run("--dry-run")
+        assert ready.output.stat().st_size % 32_000 == 0
+        pieces = ready.output.stat().st_size // 32_000
+        clever.fault = at("WRITE", "No space left on device", after=pieces - 1)
+        ended = ready.run()
+    check_failed(ready, ended, FAILED, "No space left", local=new_file(ready, 1500))
+    assert "attempt 1: uploading to 127.0.0.1: No space left on device" in ended.log
+    assert clever.stored == []
+
+
 @pytest.mark.parametrize("wrong", ["Storing failed", LOSE])
 @pytest.mark.parametrize("in_place", [False, True])
 def test_storing_is_refused(large: Job, clever: Clever, in_place: bool, wrong: str) -> None:
@@ -439,6 +462,18 @@ def test_the_second_address_of_clever(ready: Job, clever: Clever, hosts: Hosts) 
     check_uploaded(ready, ended, clever)
     assert "INFO clever.test, at 127.77.0.1: no answer in time\n" in ended.log
     assert attempts(ended) == 1
+
+
+def test_a_refused_password_is_not_tried_at_the_second_address(
+    ready: Job, clever: Clever, hosts: Hosts
+) -> None:
+    hosts.name("clever.test", "127.0.0.1", "127.0.0.1")
+    ready.environment["CLEVER_SFTP_ADDRESS"] = f"clever.test:{clever.port}"
+    ready.environment["CLEVER_SFTP_PASSWORD"] = "Wrong-Lake-00"
+    ready.known_hosts.write_text(clever.known_hosts_line(host=f"[clever.test]:{clever.port}"))
+    ended = ready.run()
+    check_failed(ready, ended, "Authentication failed. Check CLEVER_", local=new_file(ready))
+    assert clever.passwords == ["Wrong-Lake-00"]
 
 
 # --- Tries ---
