@@ -17,7 +17,6 @@ from powerschool import PowerSchool
 # Each night: its day, what happens before it, the SQL for that, and the exit status to come.
 NIGHTS = [
     ("2026-11-24", "The first upload.", "", 0),
-    ("2026-11-24", "Nothing has changed since then.", "", 0),
     (
         "2026-11-25",
         "Ms. Lee left Algebra 1 and Mr. Roy has it now. Two sections meet in other periods, one is "
@@ -33,8 +32,9 @@ NIGHTS = [
         """,
         0,
     ),
+    ("2026-11-26", "Nothing has changed since then.", "", 0),
     (
-        "2026-11-26",
+        "2026-11-27",
         "Somebody has emptied sectionteacher by mistake.",
         "DELETE FROM sectionteacher;",
         1,
@@ -97,7 +97,7 @@ def main() -> int:
                 print(f"That should have been {status}.")
                 return 1
     uploaded = clever.folder / "Sections.csv"
-    print(f"\nWhat Clever has now, {uploaded}, in short:\n")
+    print(f"\nWhat Clever has now, as night 4 uploaded nothing, in short ({uploaded}):\n")
     print("\n".join(preview(uploaded)))
     return 0
 
