@@ -143,6 +143,47 @@ def test_the_guard_lets_pass(guarded: Job, quiet: PowerSchool, clever: Clever, s
     check_remote(clever, guarded.output.read_bytes())
 
 
+def test_a_section_that_has_lost_all_counts_once(
+    guarded: Job, quiet: PowerSchool, clever: Clever
+) -> None:
+    district.change(quiet.database, "DELETE FROM sectionteacher; DELETE FROM courses")
+    ended = guarded.run()
+    assert "ERROR Clever would lose 20 of 20 sections that have not ended: 20 without any of " in (
+        ended.stderr
+    )
+
+
+def test_what_had_no_staff_and_no_course_does_not_lose_them(
+    quiet: PowerSchool, clever: Clever, job: Job
+) -> None:
+    some = "(SELECT id FROM sections WHERE id <= 9)"
+    district.change(
+        quiet.database,
+        f"DELETE FROM sectionteacher WHERE sectionid IN {some};"
+        "UPDATE courses SET course_name = NULL WHERE course_number IN ('C1', 'C2', 'C3', 'C4')",
+    )
+    assert job.connect(quiet, clever).set(**QUICK).run().status == 0
+    district.change(quiet.database, f"UPDATE sections SET expression = '9' WHERE id IN {some}")
+    ended = job.run()
+    assert (ended.status, ended.stderr) == (0, "")
+    assert "(+0, -0, 9 changed: Period 9), uploaded" in ended.log
+
+
+def test_what_has_ended_cannot_be_lost(guarded: Job, quiet: PowerSchool, clever: Clever) -> None:
+    """Ten of the sections end on 2026-12-18."""
+    over = "(SELECT id FROM sections WHERE termid IN (3601, 3603))"
+    district.change(
+        quiet.database,
+        f"DELETE FROM sectionteacher WHERE sectionid IN {over};"
+        f"UPDATE sections SET course_number = NULL WHERE id IN {over}",
+    )
+    ended = guarded.run("--date", "2026-12-18")
+    assert "ERROR Clever would lose 10 of 20 sections that have not ended" in ended.stderr
+    ended = guarded.run("--date", "2026-12-19")
+    assert (ended.status, ended.stderr) == (0, "")
+    check_remote(clever, guarded.output.read_bytes())
+
+
 def test_the_limit_is_a_setting(guarded: Job, quiet: PowerSchool, clever: Clever) -> None:
     district.change(quiet.database, "DELETE FROM sections WHERE id <= 6")
     check_uploaded(guarded.set(MAX_LOST=0.3), guarded.run(), clever, 14)
