@@ -1455,7 +1455,10 @@ def parse_arguments() -> argparse.Namespace:
         action="store_true",
         help="show progress, and up to twenty sections each that are added, removed and changed",
     )
-    return parser.parse_args()
+    try:
+        return parser.parse_args()
+    except OSError as error:  # the command line is wrong, and standard error is full
+        raise SystemExit(2) from error
 
 
 def day(text: str) -> date:

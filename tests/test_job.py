@@ -305,6 +305,23 @@ def test_a_section_that_stands_twice_is_written_once(powerschool: PowerSchool, j
     assert job.output.read_bytes() == GOLDEN
 
 
+def test_what_stands_twice_in_other_words_is_the_same_every_night(
+    powerschool: PowerSchool, job: Job
+) -> None:
+    """Clever names a class after its course."""
+    sql = """
+        INSERT INTO courses VALUES ('ART', 'A Art', 'Arts and Music');
+        INSERT INTO courses VALUES ('ALG1', 'Z Algebra', 'Mat');
+        INSERT INTO sections SELECT id, schoolid, termid, course_number, '0', expression,
+            grade_level, teacher, external_expression FROM sections WHERE id = 12;
+    """
+    district.change(powerschool.database, sql)
+    assert job.connect(powerschool).run("--dry-run").status == 0
+    found = rows(job.output.read_bytes())
+    assert (found["42"]["Course_name"], found["31"]["Course_name"]) == ("A Art", "Algebra 1")
+    assert found["12"]["Section_number"] == "0"
+
+
 def test_a_years_term_that_stands_twice_once_as_no_year(powerschool: PowerSchool, job: Job) -> None:
     sql = "INSERT INTO terms SELECT id, schoolid, yearid, name, abbreviation, firstday, lastday, 0,"
     district.change(powerschool.database, sql + " portion FROM terms WHERE id = 3600")

@@ -149,6 +149,15 @@ def test_a_setting_in_a_wrong_form(
     assert (quiet.steps, clever.steps) == ([], [])
 
 
+def test_a_bug_is_one_line_and_exit_status_1(ready: Job, clever: Clever) -> None:
+    """As it is for what nobody thought of, such as this form of a setting."""
+    ended = ready.set(GRADE_NAMES=None).run()
+    check_failed(
+        ready, ended, "ERROR a bug in this script: TypeError ", "clever_sections.py, line "
+    )
+    check_remote(clever, OLD)
+
+
 # --- The command line ---
 
 
@@ -279,6 +288,8 @@ def test_known_hosts_vouches(
         "*.clever.com,127.0.0.* {key}\n",
         "[127.0.0.?]:{port} {key}\n",
         "!sftp.clever.com,* {key}\n",
+        # A line for this very port is better than one for the host.
+        "127.0.0.1 {other}\n{line}\n",
     ],
 )
 def test_known_hosts_as_people_have_it(ready: Job, clever: Clever, form: str) -> None:
@@ -287,6 +298,13 @@ def test_known_hosts_as_people_have_it(ready: Job, clever: Clever, form: str) ->
     text = form.format(line=line, key=key, port=clever.port, other=public("ssh-ed25519"))
     ready.known_hosts.write_bytes(text.encode(errors="surrogateescape"))
     check_uploaded(ready, ready.run(), clever)
+
+
+def test_an_address_without_a_port_is_port_22(ready: Job, clever: Clever) -> None:
+    ready.environment["CLEVER_SFTP_ADDRESS"] = "127.0.0.1"
+    ready.known_hosts.write_text(clever.known_hosts_line(host="[127.0.0.1]:2222"))
+    ended = ready.run()
+    check_failed(ready, ended, "known_hosts has no key of 127.0.0.1. Fetch", local=new_file(ready))
 
 
 def test_the_case_of_a_host_name_does_not_matter(ready: Job, clever: Clever) -> None:

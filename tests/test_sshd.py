@@ -108,6 +108,14 @@ def test_the_old_file_is_replaced(ready: Job, sshd: Sshd) -> None:
     check_clean(ready, ended)
 
 
+def test_without_a_leftover_there_is_nothing_to_say(ready: Job, sshd: Sshd) -> None:
+    (sshd.home / "Sections.csv").unlink()
+    ended = ready.run()
+    assert (ended.status, ended.stderr) == (0, "")
+    assert "may stay in Clever's folder" not in ended.log
+    check_remote(sshd, GOLDEN)
+
+
 def test_the_password_is_refused(ready: Job, sshd: Sshd) -> None:
     ready.environment["CLEVER_SFTP_PASSWORD"] = "Wrong-Lake-00"
     ended = ready.run()
