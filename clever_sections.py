@@ -1733,8 +1733,6 @@ def advice(error: object, place: str) -> tuple[str, bool]:
 
 def words(error: object) -> str:
     """What a library says of its error; the name of the error if it says nothing."""
-    if isinstance(error, pysftp.ConnectionException):
-        error = error.__context__  # pysftp's own error has no words
     if isinstance(error, TimeoutError) and not str(error):
         return "no answer in time, after the log-in"
     return str(error) or type(error).__name__

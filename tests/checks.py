@@ -15,7 +15,7 @@ NEW_FILES = {
     "clever_sections.lock",
     "clever_sections.log",
 }
-NOISE = ("Traceback", "Exception ignored", "Warning:", "Error in", 'File "')
+NOISE = ("Traceback", "Exception ignored", "Warning:", "Error in", 'File "', "Help: http", ": . ")
 
 
 def check_clean(job: Job, ended: Ended) -> None:

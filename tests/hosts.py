@@ -46,7 +46,7 @@ def silent(address: str, port: int) -> Iterator[None]:
 
 @contextlib.contextmanager
 def tls_server(folder: Path) -> Iterator[int]:
-    """A TLS server with a certificate that nobody vouches for. Gives its port."""
+    """A TLS server with a certificate that nobody vouches for. Gives its port. Needs openssl."""
     key = folder / "key.pem"
     certificate = folder / "certificate.pem"
     make = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]

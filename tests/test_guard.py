@@ -212,6 +212,15 @@ def test_the_last_day_of_a_term_is_not_past(guarded: Job, quiet: PowerSchool) ->
     assert "9 of 10 sections that have not ended: 9 not" in ended.stderr
 
 
+def test_dates_as_another_script_writes_them(guarded: Job, quiet: PowerSchool) -> None:
+    text = guarded.uploaded.read_text()
+    text = text.replace("12/18/2026", "2026-12-18").replace("06/04/2027", "2027-06-04")
+    guarded.uploaded.write_text(text)
+    district.change(quiet.database, "DELETE FROM sections WHERE id > 1")
+    ended = guarded.run("--dry-run", "--date", "2026-12-19")
+    assert "9 of 10 sections that have not ended: 9 not" in ended.stderr
+
+
 # --- No value can switch it off ---
 
 
@@ -511,6 +520,7 @@ def test_the_file_of_another_script_is_compared(
     assert ended.status == 0
     if form == "few columns":
         assert "(+0, -0, 20 changed: " in ended.stderr
+        assert "Course_name (blank) -> Course 8" in ended.stderr
     else:
         assert "(+0, -0, 1 changed: Period 1), dry run" in ended.stderr
         assert "school 100, Course 8, period 9, id 8: Period 0 -> 9\n" in ended.stderr

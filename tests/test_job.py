@@ -57,6 +57,7 @@ def test_the_log_names_every_school_and_the_totals(
     powerschool: PowerSchool, clever: Clever, job: Job
 ) -> None:
     log = job.connect(powerschool, clever).run().log
+    assert log.count("more than 10 staff") == 1  # one section has just ten
     assert "INFO 100 Lincoln Elementary: year 26-27, terms 3, sections 16\n" in log
     assert "INFO 200 Carver Middle: year 26-27, terms 1, sections 7\n" in log
     assert "INFO 300 Roosevelt High: year 26-27, terms 3, sections 8\n" in log
@@ -168,6 +169,15 @@ def test_a_setting(
     ended = job.connect(powerschool).set(**settings).run("--dry-run")
     assert ended.status == 0
     assert check(rows(job.output.read_bytes()))
+
+
+def test_a_level_that_is_left_blank_on_purpose_is_no_remark(
+    powerschool: PowerSchool, job: Job
+) -> None:
+    ended = job.connect(powerschool).set(GRADE_NAMES={0: "", 100: ""}).run("--dry-run")
+    assert rows(job.output.read_bytes())["24"]["Grade"] == ""
+    assert "grade 100 cannot be read" not in ended.log
+    assert "grade 10 cannot be read" in ended.log
 
 
 def test_subject_settings(powerschool: PowerSchool, job: Job) -> None:

@@ -1,6 +1,5 @@
 """This machine, fault by fault: variables, known_hosts, files, signals, closed streams."""
 
-import fcntl
 import os
 import shutil
 import signal
@@ -119,6 +118,21 @@ def test_an_address_that_is_none(ready: Job, clever: Clever, address: str) -> No
     assert clever.passwords == []
 
 
+def test_an_ipv6_address(ready: Job, clever: Clever) -> None:
+    """In brackets, as everywhere; here one that is the address of the stand-in."""
+    ready.environment["CLEVER_SFTP_ADDRESS"] = f"[::ffff:127.0.0.1]:{clever.port}"
+    host = f"[::ffff:127.0.0.1]:{clever.port}"
+    ready.known_hosts.write_text(clever.known_hosts_line(host=host))
+    check_uploaded(ready, ready.run(), clever)
+
+
+def test_a_dot_in_a_name_is_a_dot(ready: Job, clever: Clever) -> None:
+    ready.environment["CLEVER_SFTP_ADDRESS"] = "sftp-clever.invalid"
+    ready.known_hosts.write_text(clever.known_hosts_line(host="sftp.clever.invalid"))
+    words = "known_hosts has no key of sftp-clever.invalid. Fetch"
+    check_failed(ready, ready.run(), words, local=new_file(ready))
+
+
 @pytest.mark.parametrize(
     "address", ["sftp://127.0.0.1:{port}", "sftp://127.0.0.1:{port}/", "SFTP://127.0.0.1:{port}"]
 )
@@ -139,6 +153,7 @@ def test_an_address_with_a_scheme(ready: Job, clever: Clever, address: str) -> N
         ("IGNORED_COURSES", "LUNCH", 'Write it like {"LUNCH", "DUTY"}; none is set()'),
         ("IGNORED_ROLES", None, 'Write it like {"Class Observer", "Aide"}; none is set()'),
         ("MAX_LOST", 10, "It is a share: 0.1 is 10%"),
+        ("MAX_LOST", -0.1, "It is a share: 0.1 is 10%"),
     ],
 )
 def test_a_setting_in_a_wrong_form(
@@ -231,6 +246,8 @@ def public(kind: str) -> str:
         ("garbage that is no key\n", "known_hosts has no key of 127.0.0.1"),
         ("\x00\x01\x02 \x03 \x04\n", "known_hosts has no key of 127.0.0.1"),
         ("sftp.clever.com {key}\n", "known_hosts has no key of 127.0.0.1"),
+        ("127.0.0 {key}\n", "known_hosts has no key of 127.0.0.1"),
+        ("127x0x0x1 {key}\n127.0.0.10 {key}\n", "known_hosts has no key of 127.0.0.1"),
         ("[127.0.0.1]:22 {key}\n", "known_hosts has no key of 127.0.0.1"),
         ("[127.0.0.1]:{port} {other}\n", "uploading to 127.0.0.1: Bad host key from server. Ask"),
         ("[127.0.0.1]:{port} {ecdsa}\n", "no acceptable host key"),
@@ -439,17 +456,15 @@ def test_usage_on_streams_that_are_full(ready: Job, option: str, status: int) ->
     assert ready.end(ready.start(option, before=shell)).status == status
 
 
-def test_a_log_line_that_cannot_be_encoded(
-    tmp_path: Path, quiet: PowerSchool, clever: Clever
-) -> None:
-    """The folder's name is in the message, and it is not UTF-8."""
-    job = Job(tmp_path / os.fsdecode(b"job-\xff")).connect(quiet, clever)
-    (job.folder / "Sections.csv.tmp").mkdir()
-    ended = job.run()
+def test_a_log_line_that_cannot_be_encoded(ready: Job, clever: Clever, tmp_path: Path) -> None:
+    """The driver's message has the name of a folder in it that is not UTF-8."""
+    ready.environment["TNS_ADMIN"] = os.fsdecode(os.fsencode(tmp_path) + b"/\xff")
+    ready.environment["POWERSCHOOL_PROD_DB"] = "no_such_alias"
+    ended = ready.run()
     assert ended.status == 1
-    assert "ERROR writing Sections.csv: [Errno 21] Is a directory: '" in ended.log
-    assert "job-\\udcff/Sections.csv.tmp'. Remove or rename that folder\n" in ended.log
-    assert ended.stderr.startswith("ERROR writing Sections.csv: ")
+    assert "ERROR connecting to PowerSchool: DPY-4026: file '" in ended.log
+    assert "/\\udcff/tnsnames.ora'" in ended.log
+    check_remote(clever, OLD)
 
 
 # --- Interruption ---
@@ -563,11 +578,18 @@ def test_an_interrupted_second_run_removes_nothing(
     temporary.write_text("the first run's")
     os.mkfifo(ready.log)
     process = ready.start()
-    reader = os.open(ready.log, os.O_RDONLY | os.O_NONBLOCK)
-    with open(ready.folder / "clever_sections.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        assert process.wait(timeout=10) == 1
-    os.close(reader)
+    status = Path(f"/proc/{process.pid}/status")
+    if not status.exists():
+        process.kill()
+        pytest.skip("only /proc tells when the job is ready for signals")
+
+    def is_ready() -> bool:
+        caught = int(status.read_text().split("SigCgt:")[1].split()[0], 16)
+        return bool(caught >> (signal.SIGTERM - 1) & 1)
+
+    wait_for(is_ready)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=10) == 143
     process.communicate()
     assert temporary.read_text() == "the first run's"
 

@@ -1,5 +1,8 @@
 """Period, Grade and Subject, case by case."""
 
+import time
+from contextlib import suppress
+
 import pytest
 
 import clever_sections
@@ -129,3 +132,16 @@ def test_subject(credit_type: str | None, subject: str) -> None:
 )
 def test_clean(value: object, text: str) -> None:
     assert clever_sections.clean(value) == text
+
+
+def test_a_time_limit_comes_again_where_a_library_swallows_it() -> None:
+    def swallow() -> None:
+        with clever_sections.time_limit(0.2):
+            with suppress(Exception):
+                time.sleep(9)
+            time.sleep(9)
+
+    started = time.monotonic()
+    with pytest.raises(clever_sections.TookTooLong):
+        swallow()
+    assert time.monotonic() - started < 5

@@ -43,6 +43,8 @@ def sshd() -> Iterator[Sshd]:
     """sshd on a free port, with a user of its own: one process a connection, as inetd starts it."""
     if not Path(SSHD).exists():
         pytest.skip(f"{SSHD} is missing: install openssh-server")
+    if not shutil.which("ssh-keygen"):
+        pytest.skip("ssh-keygen is missing")
     if os.geteuid() != 0:
         pytest.skip("sshd checks passwords only as root")
     folder = Path(tempfile.mkdtemp(prefix="sshd-"))
