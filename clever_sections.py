@@ -17,7 +17,8 @@ files beside this script:
   clever_sections.lock   keeps two runs from working at once
 exit status:
   0 all is well, also in summer; 1 the run failed: the last line says why;
-  2 an option or variable is wrong; 129 terminal closed; 130 Ctrl-C; 143 SIGTERM
+  2 an option, variable or setting is wrong;
+  129 the terminal was closed; 130 Ctrl-C; 143 SIGTERM
 """
 
 import sys
@@ -242,7 +243,8 @@ class Term(NamedTuple):
     is_year: int  # 1 for the year record
 
 
-# The terms of the newest school year that is under way.
+# The terms of the newest school year that is under way. Of two rows with one id, the last counts:
+# that is the year record, if one of them is.
 TERMS_SQL = """
     SELECT id, abbreviation, firstday, lastday, isyearrec
     FROM terms
@@ -255,7 +257,7 @@ TERMS_SQL = """
         AND firstday < :starts_before
         AND lastday >= :today
     )
-    ORDER BY id
+    ORDER BY id, COALESCE(isyearrec, 0)
 """
 
 
@@ -494,8 +496,7 @@ def current_terms(db: oracledb.Connection, school: School, today: date) -> dict[
 
 def year_of(terms: dict[int, Term]) -> str:
     """The name of the school year that these terms are of, such as "26-27"."""
-    names = [clean(term.abbreviation) for term in terms.values() if term.is_year == 1]
-    return names[0] if names else ""
+    return next(clean(term.abbreviation) for term in terms.values() if term.is_year == 1)
 
 
 def staff_to_send(assignments: list[Assignment], term: Term, today: date) -> list[Assignment]:
@@ -1078,15 +1079,33 @@ def send_file(clever: pysftp.Connection, name: str, content: bytes, pipelined: b
         close(clever)
         raise
     target.close()
-    # paramiko discards the answer to the close. Whether Clever has stored the file can only be
-    # seen: it has the right size and, if a file of that size was there before, another time.
-    after = look_in_clever(clever, name)
-    arrived = after is not None and after.st_size == len(content)
-    if arrived and before and after and same_size_and_time(before, after):
-        arrived = holds(clever, name, content)
-    if not arrived:
+    if not has_arrived(clever, name, content, before):
         remove_temporary(clever)
         raise OSError("the file has not arrived whole")
+
+
+def has_arrived(
+    clever: pysftp.Connection,
+    name: str,
+    content: bytes,
+    before: paramiko.SFTPAttributes | None,
+) -> bool:
+    """Whether Clever has stored a file, where it knew `before` of one of that name.
+
+    The answer to the close would tell, but paramiko discards it.
+    """
+    after = look_in_clever(clever, name)
+    if after is None or after.st_size != len(content):
+        return False
+    if before is None or (before.st_size, before.st_mtime) != (after.st_size, after.st_mtime):
+        return True
+    # Times are in whole seconds: this is the old file, or one that was stored a moment later.
+    try:
+        return read_file(clever, name) == content
+    except OSError as error:
+        if not is_refusal(error, clever):
+            raise
+        return True  # it may not be read, so its size has to do
 
 
 def look_in_clever(clever: pysftp.Connection, name: str) -> paramiko.SFTPAttributes | None:
@@ -1097,21 +1116,20 @@ def look_in_clever(clever: pysftp.Connection, name: str) -> paramiko.SFTPAttribu
         return None
 
 
-def same_size_and_time(one: paramiko.SFTPAttributes, other: paramiko.SFTPAttributes) -> bool:
-    """Whether Clever shows the same of two files; times are in whole seconds."""
-    return (one.st_size, one.st_mtime) == (other.st_size, other.st_mtime)
+# Clever's server stores a file again when it is closed, even if it was only read. That could undo
+# what another job has uploaded meanwhile. So files are left open until the connection is gone: they
+# are kept here, because Python closes what nobody keeps.
+FILES_LEFT_OPEN: list[paramiko.SFTPFile] = []
 
 
-def holds(clever: pysftp.Connection, name: str, content: bytes) -> bool:
-    """Whether a file in Clever's folder holds this content; also if it may not be read."""
-    found = io.BytesIO()
-    try:
-        clever.getfo(name, found)
-    except OSError as error:
-        if not is_refusal(error, clever):
-            raise
-        return True
-    return found.getvalue() == content
+def read_file(clever: pysftp.Connection, name: str) -> bytes:
+    """What a file in Clever's folder holds. Raises what paramiko raises."""
+    source = clever.open(name, "rb")
+    FILES_LEFT_OPEN.append(source)
+    pieces = [source.read(PIECE)]
+    while pieces[-1]:
+        pieces.append(source.read(PIECE))
+    return b"".join(pieces)
 
 
 def close(clever: pysftp.Connection) -> None:
@@ -1210,11 +1228,6 @@ ID_FILES = [
     ),
 ]
 
-# Clever's server stores a file again when it is closed, even if it was only read. That could undo
-# what another job has uploaded meanwhile. So files are left open until the connection is gone: they
-# are kept here, because Python closes what nobody keeps.
-FILES_LEFT_OPEN: list[paramiko.SFTPFile] = []
-
 
 def read_ids(clever: pysftp.Connection) -> tuple[dict[IdFile, set[str]], bool]:
     """The ids in those of ID_FILES that can be read, and whether the session can still be used."""
@@ -1252,9 +1265,7 @@ def ids_in_clever(
         raise ValueError("there is none")
     ids = set()
     for entry in found:
-        source = clever.open(entry.filename, "rb")
-        FILES_LEFT_OPEN.append(source)
-        content = b"".join(iter(lambda: source.read(PIECE), b""))  # noqa: B023
+        content = read_file(clever, entry.filename)
         if entry.st_size not in (None, len(content)):
             raise ValueError("it has not arrived whole")
         lines = io.StringIO(content.decode("utf-8-sig", errors="replace"), newline=None)
