@@ -3,15 +3,24 @@
 # requires-python = ">=3.10"
 # dependencies = ["oracledb~=26.1", "pysftp==0.2.9", "paramiko~=5.1"]
 # ///
-"""Send PowerSchool's class sections to Clever: read, write Sections.csv, upload.
+"""Send PowerSchool's class sections to Clever, every night.
+
+  1 read    PowerSchool's schools, terms, sections and staff
+  2 write   Sections.csv, for a person to look at
+  3 look    at what Clever has
+  4 check   what Clever would lose or refuse; stop if it is too much
+  5 upload  to a temporary name, then rename: Clever has the old file or the new
+  6 tell    keep copies, and say what was done
 
 environment variables:
   POWERSCHOOL_READ_USER, POWERSCHOOL_DB_PASSWORD, POWERSCHOOL_PROD_DB
   CLEVER_SFTP_USERNAME, CLEVER_SFTP_PASSWORD, CLEVER_SFTP_ADDRESS
-files beside this script:
+  CLEVER_SECTIONS_FOLDER  where the files below are; without it, beside the script
+files:
   known_hosts            Clever's host key: the password goes to no other server
   Sections.csv           what the last run read from PowerSchool
-  Sections.uploaded.csv  what Clever has: a copy of the last upload
+  Sections.changes.csv   what that changes in Clever, value by value
+  Sections.uploaded.csv  a copy of the last upload
   Sections.previous.csv  what Clever had before that, to put it back
   clever_sections.log    what every run did
   clever_sections.lock   keeps two runs from working at once
@@ -26,31 +35,36 @@ import sys
 if sys.version_info < (3, 10):
     sys.exit(f"ERROR this needs Python 3.10 or newer, and this is {sys.version.split()[0]}")
 
+try:
+    import fcntl
+except ImportError:
+    sys.exit("ERROR this runs on Linux and macOS; on Windows, in WSL")
+
 import argparse
-import base64
 import csv
-import fcntl
-import filecmp
 import io
 import logging
 import os
 import re
-import shutil
 import signal
 import socket
+import stat
+import tempfile
+import threading
 import time
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections import Counter, defaultdict, namedtuple
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cache
-from itertools import combinations, groupby
+from itertools import chain, combinations, groupby, islice
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from types import FrameType
-from typing import NamedTuple, NoReturn, TextIO, TypeVar
+from typing import Any, NamedTuple, NoReturn, TypeVar, get_args, get_origin
+from urllib.parse import urlsplit
 
 try:
     import oracledb
@@ -59,23 +73,22 @@ try:
     # pysftp imports DSSKey, for keys that are not used here; paramiko has dropped it.
     paramiko.DSSKey = None  # type: ignore[attr-defined]
     import pysftp
-except ImportError as error:
+except Exception as error:
     sys.exit(
-        f"ERROR {' '.join(str(error).split())}. Start the job with .venv/bin/python; if that says "
-        "the same, set it up again in this script's folder: "
+        f"ERROR {' '.join(str(error).split()) or type(error).__name__}. Start the job with "
+        ".venv/bin/python; if that says the same, set it up again in this script's folder: "
         "python3 -m venv --clear .venv && .venv/bin/pip install -r requirements.txt"
     )
 
+VERSION = "3.0"
 
-# ================================================================================================
-# Settings: what a district changes
-# ================================================================================================
+# ==== Settings: what a district changes ===========================================================
 
-# The file's name, here and in Clever. Change it only if Clever asks for another one.
-OUTPUT_FILE_NAME = "Sections.csv"
+OUTPUT_FILE_NAME: str = "Sections.csv"  # here and in Clever
+TABLE_OWNER: str = ""  # whose tables to read, such as "ps", if the account has no synonyms for them
 
 # Clever's subjects, as Clever spells them.
-VALID_SUBJECTS = [
+VALID_SUBJECTS: list[str] = [
     "English/language arts",
     "Math",
     "Science",
@@ -90,7 +103,7 @@ VALID_SUBJECTS = [
 ]
 
 # A course's credit type in PowerSchool, and its subject in Clever. Add your own credit types.
-SUBJECT_MAP = {
+SUBJECT_MAP: dict[str, str] = {
     "Eng": "English/language arts",
     "Mat": "Math",
     "Sci": "Science",
@@ -103,85 +116,71 @@ SUBJECT_MAP = {
     "Hlt": "PE and health",
 }
 
-# Period 3(A) becomes 3. False if people need to see the track.
-STRIP_TRACK_INFO = True
+# The subject of single courses, whatever their credit type, such as {"ROBO1": "Science"}.
+COURSE_SUBJECTS: dict[str, str] = {}
 
-# The column of PowerSchool's sections that has the period. For some districts it is
-# "external_expression", the period as people see it.
-PERIOD_COLUMN = "expression"
+# The letters in an expression are days of the schedule's cycle. True leaves them out: 3(A) becomes
+# 3, but 1(A) 2(B) and 1(B) 2(A) both become 1 2. False if A and B days hold different classes.
+STRIP_TRACK_INFO: bool = True
+PERIOD_COLUMN: str = "expression"  # or "external_expression", the period as people see it
 
 # Grade levels that have a name of their own in Clever. PowerSchool has 0 for kindergarten, but also
 # where nobody set a level, so it is left blank here. If yours are all set, this could be
 # {-1: "PreKindergarten", 0: "Kindergarten", 14: "PostGraduate"}.
-GRADE_NAMES = {0: ""}
-
-# What Clever gets for any other grade level below 0.
-PRESCHOOL_GRADE = "Preschool"
-
-# The numbers of schools that teach grades 10 to 12 though their high_grade does not say so, such
-# as {300, 310}.
+GRADE_NAMES: dict[int, str] = {0: ""}
+PRESCHOOL_GRADE: str = "Preschool"  # any other grade level below 0
+# Numbers of schools that teach grades 10 to 12 though their high_grade does not say so: {300, 310}.
 HIGH_SCHOOL_IDS: set[int] = set()
 
-# The most staff that Clever takes for a section.
-MAX_STAFF = 10
+TEACHER_ID_COLUMN: str = "users_dcid"  # Teacher_id of your teachers file; or "teachernumber"
+MAX_STAFF: int = 10  # the most staff that Clever takes for a section
 
-# The column of PowerSchool's teachers that your teachers file has as Teacher_id.
-# For some districts it is "teachernumber".
-TEACHER_ID_COLUMN = "users_dcid"
+# A coming school year is sent from so many days before it starts. A school without a year that is
+# under way keeps its last one until so many days after its end.
+TERM_START_OFFSET_DAYS: int = 0
+TERM_END_OFFSET_DAYS: int = 90
 
-# A school year counts as current this many days before it starts.
-TERM_START_OFFSET_DAYS = 0
+IGNORED_SCHOOLS: set[int] = set()  # numbers of schools to leave out, such as {800, 999999}
+INCLUDED_SCHOOLS: set[int] = set()  # to send though they are excluded from state reporting
+IGNORED_COURSES: set[str] = set()  # numbers of courses to leave out, such as {"LUNCH", "DUTY"}
+IGNORED_ROLES: set[str] = set()  # of staff to leave out, such as {"Class Observer", "Aide"}
 
-# The numbers of schools to leave out, such as {800, 999999}.
-IGNORED_SCHOOLS: set[int] = set()
+# True leaves out staff who are inactive, or not assigned on the day; but a section does not go
+# without a lead teacher because of dates.
+IGNORE_FORMER_STAFF: bool = True
+IGNORE_ZERO_ENROLLMENT_SECTIONS: bool = False  # True leaves out sections without students
+IGNORE_TEACHERS_WITHOUT_EMAILS: bool = False  # True leaves out staff without an e-mail address
+IGNORE_SECTIONS_WITH_NO_TEACHERS: bool = False  # True leaves out what Clever refuses anyway
 
-# The numbers of courses to leave out, such as {"LUNCH", "DUTY"}.
-IGNORED_COURSES: set[str] = set()
+# The share of its sections that Clever may lose in a night, or refuse, without --force; two
+# sections it always may. Clever itself pauses a sync that would delete more than a tenth.
+MAX_LOST: float = 0.10
 
-# The roles of staff to leave out, as PowerSchool names them, such as {"Class Observer", "Aide"}.
-IGNORED_ROLES: set[str] = set()
+CONNECT_TIMEOUT_SECONDS: float = 20  # for a log-in, and for each answer of Clever's
+QUERY_TIMEOUT_SECONDS: float = 300  # for each answer of the database
+TRY_TIMEOUT_MINUTES: float = 15  # for all of a try: to read PowerSchool, look at Clever, upload
+CONNECT_ATTEMPTS: int = 3  # how often each of these is tried
+RETRY_DELAY_SECONDS: float = 10  # the wait between two tries
 
-# True leaves out staff whose assignment is over or has not begun, and inactive staff, unless nobody
-# would be left.
-IGNORE_FORMER_STAFF = True
 
-# True leaves out sections without students.
-IGNORE_ZERO_ENROLLMENT_SECTIONS = False
+def variable(name: str) -> str:
+    """A variable of the environment, in UTF-8 whatever this machine's language; "" for none."""
+    return os.environb.get(name.encode(), b"").decode(errors="surrogateescape").strip()
 
-# True leaves out staff without an e-mail address: placeholders, in many districts.
-IGNORE_TEACHERS_WITHOUT_EMAILS = False
-
-# True leaves out sections without staff, which Clever refuses anyway.
-IGNORE_SECTIONS_WITH_NO_TEACHERS = False
-
-# The share of its sections that Clever may lose in a night, or refuse, without --force. Clever
-# itself pauses a sync that would delete more than a tenth.
-MAX_LOST = 0.10
-
-# The time for a log-in, and for each answer of Clever's.
-CONNECT_TIMEOUT_SECONDS = 20
-
-# How long the database may take to answer.
-QUERY_TIMEOUT_SECONDS = 300
-
-# How often a connection or an upload is tried, and the wait between two tries.
-CONNECT_ATTEMPTS = 3
-RETRY_DELAY_SECONDS = 10
 
 # Users, passwords and addresses come from the environment, so that they are in no file that is
 # copied around with this script.
-POWERSCHOOL_READ_USER = os.environ.get("POWERSCHOOL_READ_USER", "").strip()
-POWERSCHOOL_DB_PASSWORD = os.environ.get("POWERSCHOOL_DB_PASSWORD", "")
-POWERSCHOOL_PROD_DB = os.environ.get("POWERSCHOOL_PROD_DB", "").strip()
-CLEVER_SFTP_USERNAME = os.environ.get("CLEVER_SFTP_USERNAME", "").strip()
-CLEVER_SFTP_PASSWORD = os.environ.get("CLEVER_SFTP_PASSWORD", "")
-CLEVER_SFTP_ADDRESS = os.environ.get("CLEVER_SFTP_ADDRESS", "").strip()
+POWERSCHOOL_READ_USER = variable("POWERSCHOOL_READ_USER")
+POWERSCHOOL_DB_PASSWORD = variable("POWERSCHOOL_DB_PASSWORD")
+POWERSCHOOL_PROD_DB = variable("POWERSCHOOL_PROD_DB")
+CLEVER_SFTP_USERNAME = variable("CLEVER_SFTP_USERNAME")
+CLEVER_SFTP_PASSWORD = variable("CLEVER_SFTP_PASSWORD")
+CLEVER_SFTP_ADDRESS = variable("CLEVER_SFTP_ADDRESS")
 
 # From here on, there is nothing that a district changes.
-
-FOLDER = Path(__file__).resolve().parent
-OUTPUT = FOLDER / OUTPUT_FILE_NAME
-TEMPORARY = FOLDER / f"{OUTPUT_FILE_NAME}.tmp"
+FOLDER = Path(variable("CLEVER_SECTIONS_FOLDER") or Path(__file__).parent).resolve()
+OUTPUT = FOLDER / str(OUTPUT_FILE_NAME)
+CHANGES = OUTPUT.with_suffix(".changes.csv")
 UPLOADED = OUTPUT.with_suffix(".uploaded.csv")
 PREVIOUS = OUTPUT.with_suffix(".previous.csv")
 KNOWN_HOSTS = FOLDER / "known_hosts"
@@ -190,223 +189,331 @@ LOCK = FOLDER / "clever_sections.lock"
 
 log = logging.getLogger("clever_sections")
 
-# For errors that stand until somebody fixes them in PowerSchool. They are in the log and on a
-# terminal, but cron does not mail them every night.
-standing_log = logging.getLogger("clever_sections.standing")
 
-# The header of Sections.csv.
-COLUMNS = [
-    "School_id",
-    "Section_id",
-    "Teacher_id",
-    *[f"Teacher_{number}_id" for number in range(2, MAX_STAFF + 1)],
-    "Course_name",
-    "Course_number",
-    "Section_number",
-    "Period",
-    "Subject",
-    "Grade",
-    "Term_start",
-    "Term_end",
-    "Term_name",
-]
+# ==== When something fails: each error becomes one line for a person ==============================
 
 
-# ================================================================================================
-# What is read from PowerSchool: three queries, each with the fields of its rows
-# ================================================================================================
+class Failure(Exception):
+    """Why a step, or the run, ends: its text is the one line that people see."""
+
+    def __init__(self, line: str, is_final: bool = True, status: int = 1) -> None:
+        super().__init__(clean(line))
+        self.is_final = is_final  # trying again cannot help
+        self.status = status  # the exit status
 
 
-class School(NamedTuple):
-    """A school that is not excluded from state reporting."""
-
-    number: int
-    name: str | None
-    high_grade: int | None  # the highest grade that it teaches
+class Refused(Failure):
+    """The server has answered, and does not do it: the connection can still be used."""
 
 
-SCHOOLS_SQL = """
-    SELECT school_number, name, high_grade
-    FROM schools
-    WHERE COALESCE(state_excludefromreporting, 0) = 0
-    ORDER BY school_number
-"""
-
-
-class Term(NamedTuple):
-    """A term of a school's current year: the year itself (its year record), or a part of it."""
-
-    id: int  # unique within the school only
-    abbreviation: str | None
-    first_day: datetime | None
-    last_day: datetime | None
-    is_year: int  # 1 for the year record
-
-
-# The terms of the newest school year that is under way. Of two rows with one id, the last counts:
-# that is the year record, if one of them is.
-TERMS_SQL = """
-    SELECT id, abbreviation, firstday, lastday, isyearrec
-    FROM terms
-    WHERE schoolid = :school
-    AND yearid = (
-        SELECT MAX(yearid)
-        FROM terms
-        WHERE schoolid = :school
-        AND isyearrec = 1
-        AND firstday < :starts_before
-        AND lastday >= :today
-    )
-    ORDER BY id, COALESCE(isyearrec, 0)
-"""
-
-
-class Assignment(NamedTuple):
-    """A section with one of its staff; a section without staff has one row, with no teacher."""
-
-    section_id: int
-    course_number: str | None
-    section_number: str | None
-    expression: str | None
-    grade_level: int | None
-    found_course: str | None  # its number in courses; None if there is no such course
-    course_name: str | None
-    credit_type: str | None
-    teacher_id: int | str | None
-    email: str | None
-    status: int | None  # 1 is active
-    start_date: datetime | None
-    end_date: datetime | None
-    role: str | None
-
-
-# Districts number and name their roles as they like, but the lead teacher's has this key.
-LEAD_TEACHER = "com.pearson.powerschool.coteach.primary.teacher"
-
-ONLY_WITH_STUDENTS = """
-    AND EXISTS (SELECT 1 FROM cc WHERE cc.sectionid = s.id AND cc.termid = s.termid)
-"""
-
-# The order must be the same every night: Clever names a class after its course and first teacher.
-SECTIONS_SQL = f"""
-    SELECT s.id, s.course_number, s.section_number, s.{PERIOD_COLUMN}, s.grade_level,
-        c.course_number, c.course_name, c.credittype,
-        t.{TEACHER_ID_COLUMN}, t.email_addr, t.status, st.start_date, st.end_date, r.name
-    FROM sections s
-    LEFT JOIN courses c ON c.course_number = s.course_number
-    LEFT JOIN sectionteacher st ON st.sectionid = s.id
-    LEFT JOIN teachers t ON t.id = st.teacherid
-    LEFT JOIN roledef r ON r.id = st.roleid
-    WHERE s.schoolid = :school
-    AND s.termid = :term
-    {ONLY_WITH_STUDENTS if IGNORE_ZERO_ENROLLMENT_SECTIONS else ""}
-    ORDER BY s.id, CASE WHEN r.rolekey = '{LEAD_TEACHER}' THEN 0 ELSE 1 END, st.roleid, st.id,
-        c.course_name, s.section_number
-"""
-
-
-# ================================================================================================
-# PowerSchool's values, the way Clever wants them
-# ================================================================================================
-
-
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-
-
-def clean(value: object) -> str:
-    """Any value as text on one line; "" for None.
-
-    Each run of white space and control characters becomes a single space.
-    """
-    if value is None:
-        return ""
-    return " ".join(CONTROL_CHARACTERS.sub(" ", str(value)).split())
-
-
-def period(expression: str | None) -> str:
-    """The Period for a section's expression: "3(A)" gives "3", "1(A),3(B)" gives "1 3"."""
-    if not STRIP_TRACK_INFO:
-        return clean(expression)
-    without_tracks = re.sub(r"\([^)]*\)*", " ", clean(expression))
-    return clean(without_tracks.replace(",", " "))
-
-
-# A section for several grades has them in one number: 23 is grades 2 and 3, 345 is 3 to 5,
-# 912 is 9 to 12. This is each such number, with the range that Clever gets for it.
-GRADE_RANGES = {
-    int("".join(map(str, grades))): f"{grades[0]}-{grades[-1]}"
-    for count in range(2, 13)
-    for grades in combinations(range(1, 13), count)
+# Where something can fail: the variable with the address, and whom to ask about what is not in the
+# tables of advice, which stand at the end of this file.
+POWERSCHOOL, CLEVER, HERE = "PowerSchool", "Clever", "here"
+ADDRESS_AND_HELP = {
+    POWERSCHOOL: ("POWERSCHOOL_PROD_DB", "whoever runs PowerSchool's database"),
+    CLEVER: ("CLEVER_SFTP_ADDRESS", "Clever's support"),
+    HERE: ("CLEVER_SECTIONS_FOLDER", "whoever runs this machine"),
 }
 
 
-def grade(level: int | None, highest: int) -> str:
-    """The Grade for a section's grade_level, where `highest` is the school's highest grade.
-
-    "" if the level is None or cannot be read.
-    """
-    if level is None:
-        return ""
-    if level in GRADE_NAMES:
-        return clean(GRADE_NAMES[level])
-    if level < 0:
-        return PRESCHOOL_GRADE
-    if 1 <= level <= 9:
-        return str(level)
-    if 10 <= level <= 19 and highest >= 10:
-        # In a high school these are single grades, and 12 is not grades 1 and 2.
-        return str(level) if level <= min(highest, 13) else ""
-    return GRADE_RANGES.get(level, "")
+@contextmanager
+def step(doing: str, place: str) -> Iterator[None]:
+    """Turn what a library raises in the block into a Failure: only there, so a bug stays a bug."""
+    try:
+        yield
+    except Failure:
+        raise
+    except Exception as error:
+        what_to_do, is_final = advice(error, place)
+        # What paramiko raises for an answer; without one it is another error, or one of these.
+        is_lost = isinstance(error, (TimeoutError, ConnectionError)) or words(error) == BROKEN
+        is_answer = isinstance(error, (OSError, ValueError)) and not is_lost
+        kind = Refused if is_answer else Failure
+        raise kind(f"{doing}: {cause(error)}. {what_to_do}", is_final) from error
 
 
-SUBJECTS = {credit_type.casefold(): name for credit_type, name in SUBJECT_MAP.items()}
-SUBJECTS |= {name.casefold(): name for name in VALID_SUBJECTS}
+def advice(error: object, place: str) -> tuple[str, bool]:
+    """What to do about an error, and whether it is final, so that trying again cannot help."""
+    address, whom = ADDRESS_AND_HELP[place]
+    for table in (FINAL_ADVICE, ADVICE):
+        for pattern, text in table.items():
+            if re.search(pattern, f"{place}: {words(error)}", re.DOTALL):
+                return text.format(address=address), table is FINAL_ADVICE
+    if place == POWERSCHOOL and isinstance(error, (ValueError, ArithmeticError)):
+        # The driver has met a value that Python cannot hold, such as a date of month 0.
+        kind = "text" if isinstance(error, UnicodeError) else "date"
+        return f"Look there for a {kind} that is none", True
+    return f"If it happens again, show this line to {whom}", False
 
 
-def subject(credit_type: str | None) -> str:
-    """The Subject for a course's credit type; "" if there is none, and Clever guesses."""
-    return SUBJECTS.get(clean(credit_type).casefold(), "")
+BROKEN = "the connection broke"
 
 
-# ================================================================================================
-# Reading PowerSchool and writing Sections.csv
-# ================================================================================================
+def words(error: object) -> str:
+    """What a library says of its error, in words for a person where it has none."""
+    text = str(error)
+    if isinstance(error, EOFError) or text == "Socket is closed":
+        return BROKEN
+    if isinstance(error, OSError) and text in ("", "Failure"):
+        return "no answer in time" if isinstance(error, TimeoutError) else "refused without a word"
+    return text or type(error).__name__
+
+
+def cause(error: object) -> str:
+    """What a library says of its error: on one line, not too long, and without secrets."""
+    text = words(error)
+    if text.startswith("DPY-"):
+        # The driver may quote the connect string, in which people may have put a password: in
+        # quotes, or after a colon.
+        is_unreadable = re.match(CONNECT_STRING_CODES, text)
+        text = re.sub('".*"' if is_unreadable else '"[^"]*"', '"..."', text, flags=re.DOTALL)
+        if is_unreadable:
+            text = ": ".join(text.split(": ")[:2])
+    for secret in (POWERSCHOOL_DB_PASSWORD, CLEVER_SFTP_PASSWORD):
+        # No library quotes a password, but a server might. A short one could be part of any word.
+        if len(secret) >= 8:
+            text = text.replace(secret, "*****")
+    text = re.sub(r"\s*Help: https?://\S+", "", text)  # a link to the driver's manual
+    text = clean(text[:5000]).rstrip(".: ")
+    return text if len(text) <= 1000 else f"{text[:1000]} ..."
+
+
+class TookTooLong(Exception):
+    """A time limit is over. Not a TimeoutError, because the libraries catch those themselves."""
+
+
+@contextmanager
+def time_limit(seconds: float, doing: str, what_to_do: str) -> Iterator[None]:
+    """End the block with a Failure after these seconds. A limit around it goes on counting."""
+    is_over = False
+
+    def ring(number: int, frame: FrameType | None) -> NoReturn:
+        """Handle SIGALRM."""
+        nonlocal is_over
+        is_over = True
+        raise TookTooLong
+
+    started = time.monotonic()
+    outer_ring = signal.signal(signal.SIGALRM, ring)
+    # Once more each second after that, as a library may be too busy to notice the first one.
+    outer_seconds, _ = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    try:
+        yield
+    except Exception as error:
+        if not is_over:  # a library may have made another error of TookTooLong
+            raise
+        line = f"{doing}: no end within {seconds:g} seconds. {what_to_do}"
+        raise Failure(line, is_final=False) from error
+    finally:
+        left = outer_seconds - (time.monotonic() - started)
+        signal.setitimer(signal.ITIMER_REAL, max(left, 0.01) if outer_seconds else 0, 1)
+        signal.signal(signal.SIGALRM, outer_ring)
+
+
+LOG_IN_IS_SLOW = (
+    "Check its address, and the firewalls between this machine and the server; if they are right, "
+    "set CONNECT_TIMEOUT_SECONDS higher"
+)
+Result = TypeVar("Result")
+
+
+def trying(doing: str, attempt: Callable[[], Result]) -> Result:
+    """The result of an attempt, which is made again after a Failure that may pass."""
+    number = 1
+    what_to_do = "If it is so every night, set TRY_TIMEOUT_MINUTES higher"
+    while True:
+        try:
+            with time_limit(TRY_TIMEOUT_MINUTES * 60, doing, what_to_do):
+                return attempt()
+        except Failure as failure:
+            if failure.is_final or number >= CONNECT_ATTEMPTS:
+                raise
+            log.info("attempt %d: %s", number, failure)
+        number += 1
+        time.sleep(RETRY_DELAY_SECONDS)
+
+
+@cache
+def clean(value: object) -> str:
+    """Any value as text on one line, without control characters; "" for None."""
+    text = "" if value is None else str(value)
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())
+
+
+# ==== The night in six steps ======================================================================
+
+
+def run(options: argparse.Namespace) -> None:
+    """One night's work. Raises Failure."""
+    started = time.monotonic()
+    log.debug("clever_sections.py %s, Python %s", VERSION, sys.version.split()[0])
+    check_settings()
+    check_variables(options.dry_run)
+    with only_run():
+        district = trying("reading PowerSchool", lambda: read_powerschool(options.date))
+        check_district(district)
+        if not district.in_session:
+            check_summer(what_clever_has(None, None, district, options.force), options.date)
+            return
+
+        last_file = bytes_of(OUTPUT)
+        content = csv_bytes(columns(), (section.row() for section in district.sections.values()))
+        write(OUTPUT, content)
+
+        found = None
+        if CLEVER_SFTP_ADDRESS:  # a dry run need not have it
+            host, _ = clever_server()
+            doing = f"looking at {host}" if options.dry_run else f"uploading to {host}"
+            found = trying(doing, lambda: look_at_clever(doing))
+        before = what_clever_has(found, last_file, district, options.force)
+        names = found.ids.get("School_id", {}) | district.schools if found else district.schools
+        changes = list(changes_between(before, district))
+        tell_changes(changes, before, names)
+
+        check(before, district, found.ids if found else {}, names, options)
+        warn_of_big_change(changes, before)
+
+        if found and not options.dry_run:
+            upload(doing, content, found.state)
+            keep_copies(content, before)
+    done = "dry run, not uploaded" if options.dry_run else "uploaded"
+    sections = count(len(district.sections), "section")
+    schools = count(len(district.in_session), "school")
+    compared = summary(changes) if before.sections else before.source
+    seconds = time.monotonic() - started
+    log.info("%s in %s (%s), %s, %.1f s", sections, schools, compared, done, seconds)
+
+
+# ==== 1 read: what is asked of PowerSchool ========================================================
+
+# Schools, courses, roles and teachers are read once, and not again for each section.
+SCHOOLS_SQL = """
+    SELECT school_number, name, high_grade, state_excludefromreporting
+    FROM schools ORDER BY school_number
+"""
+COURSES_SQL = """
+    SELECT course_number, course_name, credittype
+    FROM courses ORDER BY course_number, course_name
+"""
+ROLES_SQL = "SELECT id, name, rolekey FROM roledef"
+# A person has a row for each of his schools, with that school's status: 1 is active.
+TEACHERS_SQL = f"""
+    SELECT id, schoolid, {TEACHER_ID_COLUMN} AS teacher_id, email_addr, status
+    FROM teachers ORDER BY id, schoolid, {TEACHER_ID_COLUMN}
+"""
+# The terms of a school that may matter, in which isyearrec is 1 for the record of the whole year.
+# A date before the year 1 is none, and Python could not hold it.
+TERMS_SQL = """
+    SELECT id, yearid, abbreviation, isyearrec,
+        CASE WHEN firstday >= :first_date THEN firstday END AS firstday,
+        CASE WHEN lastday >= :first_date THEN lastday END AS lastday
+    FROM terms
+    WHERE schoolid = :school AND yearid >= :first_year
+    ORDER BY yearid, id, COALESCE(isyearrec, 0)
+"""
+ONLY_WITH_STUDENTS = "AND EXISTS (SELECT 1 FROM cc WHERE sectionid = s.id AND termid = s.termid)"
+# A term's sections, each with one row for each of its staff; one without staff has one row, too.
+# The order must be the same every night: Clever names a class after its course and first teacher.
+SECTIONS_SQL = f"""
+    SELECT s.id, s.course_number, s.section_number, s.{PERIOD_COLUMN} AS expression, s.grade_level,
+        st.teacherid, st.roleid,
+        CASE WHEN st.start_date >= :first_date THEN st.start_date END AS start_date,
+        CASE WHEN st.end_date >= :first_date THEN st.end_date END AS end_date
+    FROM sections s
+    LEFT JOIN sectionteacher st ON st.sectionid = s.id
+    WHERE s.schoolid = :school AND s.termid = :term
+    {ONLY_WITH_STUDENTS if IGNORE_ZERO_ENROLLMENT_SECTIONS else ""}
+    ORDER BY s.id, st.roleid, st.id, s.section_number
+"""
+
+# A row of a query: row.school_number, row.name and so on, as the query names its columns.
+Row = Any
+
+
+class Section(NamedTuple):
+    """A section as Clever gets it: a row of Sections.csv."""
+
+    school_id: str
+    section_id: str
+    staff: tuple[str, ...]  # their Teacher_ids, at most MAX_STAFF
+    course_name: str
+    course_number: str
+    section_number: str
+    period: str
+    subject: str
+    grade: str
+    term_start: str
+    term_end: str
+    term_name: str
+
+    def row(self) -> list[str]:
+        """A value for each of columns()."""
+        school_id, section_id, staff, *others = self
+        return [school_id, section_id, *staff, *[""] * (MAX_STAFF - len(staff)), *others]
+
+
+@cache
+def columns() -> list[str]:
+    """The header of Sections.csv."""
+    staff = ["Teacher_id", *(f"Teacher_{number}_id" for number in range(2, MAX_STAFF + 1))]
+    return ["School_id", "Section_id", *staff, *(name.capitalize() for name in Section._fields[3:])]
+
+
+Findings = dict[str, list[Section]]  # sections by what is wrong with them
 
 
 @dataclass
-class Report:
+class District:
     """What a night's reading found."""
 
-    schools: dict[int, str] = field(default_factory=dict)  # school number: its name
-    sections: dict[int, int] = field(default_factory=dict)  # those in session: how many sections
-    with_staff: int = 0  # how many sections have staff
-    remarks: dict[str, list[str]] = field(default_factory=dict)  # what to fix: in which sections
-
-    def remark(self, what: str, section: str) -> None:
-        """Note something that a person could fix."""
-        self.remarks.setdefault(what, []).append(section)
+    schools: dict[str, str] = field(default_factory=dict)  # School_id: the school's name
+    in_session: set[str] = field(default_factory=set)  # School_id of those with a year to send
+    sections: dict[str, Section] = field(default_factory=dict)  # by Section_id
+    remarks: Findings = field(default_factory=lambda: defaultdict(list))  # what a person could fix
 
 
-def connect_to_powerschool() -> oracledb.Connection:
-    """Log in to PowerSchool's database, trying as often as the settings say. Raises Failure."""
-    attempt = 1
-    while True:
-        try:
-            db = log_in_to_powerschool()
-            break
-        except Exception as error:
-            give_up_or_wait("connecting to PowerSchool", error, POWERSCHOOL, attempt)
-            attempt += 1
-    if db.warning:
-        what_to_do, _ = advice(db.warning, POWERSCHOOL)
-        log.warning("PowerSchool says: %s. %s", cause(db.warning), what_to_do)
-    return db
+def read_powerschool(today: date) -> District:
+    """Read all schools, their terms, and the sections and staff of these. Raises Failure."""
+    log.info("reading PowerSchool")
+    district = District()
+    with log_in_to_powerschool() as db:
+        directory = read_directory(db)
+        schools = schools_to_send(db)
+        for position, (number, school) in enumerate(schools.items(), start=1):
+            district.schools[number] = clean(school.name)
+            sections_before = len(district.sections)
+            terms = terms_to_send(db, school, today)
+            for term in terms:
+                what = f"sections of school {number}, term {term.id}"
+                binds = {"school": school.school_number, "term": term.id}
+                assignments = query(db, what, SECTIONS_SQL, **binds)
+                for _, rows_of_one in groupby(assignments, key=lambda row: row.id):
+                    rows = list(rows_of_one)
+                    members: list[Member] = []
+                    for row in rows:
+                        members += members_of(row, school, directory)
+                    staff = staff_to_send(members, term, today)
+                    course = directory.courses.get(key(rows[0].course_number))
+                    section = as_section(school, term, rows[0], course, staff)
+                    if section.section_id in district.sections or is_left_out(section):
+                        continue
+                    district.sections[section.section_id] = section
+                    for remark in remarks_on(section, rows[0], course, staff):
+                        district.remarks[remark].append(section)
+            if terms:
+                district.in_session.add(number)
+            added = len(district.sections) - sections_before
+            name = f"school {position} of {len(schools)}: {number} {district.schools[number]}"
+            log.info("%s, terms %d, sections %s", name, len(terms), f"{added:,}")
+    return district
 
 
 def log_in_to_powerschool() -> oracledb.Connection:
-    """One try to log in. Raises TookTooLong, or what oracledb raises."""
+    """Log in to PowerSchool's database. Raises Failure."""
+    doing = "connecting to PowerSchool"
     # The driver bounds only parts of a log-in; this limit is for all of it.
-    with time_limit(CONNECT_TIMEOUT_SECONDS):
+    limit = time_limit(CONNECT_TIMEOUT_SECONDS, doing, LOG_IN_IS_SLOW)
+    with limit, step(doing, POWERSCHOOL):
         db = oracledb.connect(
             user=POWERSCHOOL_READ_USER,
             password=POWERSCHOOL_DB_PASSWORD,
@@ -414,248 +521,341 @@ def log_in_to_powerschool() -> oracledb.Connection:
             # A host may have several addresses: one that does not answer leaves time for another.
             tcp_connect_timeout=CONNECT_TIMEOUT_SECONDS / 4,
         )
-    db.call_timeout = QUERY_TIMEOUT_SECONDS * 1000
+    db.call_timeout = int(QUERY_TIMEOUT_SECONDS * 1000)
     db.outputtypehandler = replace_undecodable
+    if db.warning:
+        what_to_do, _ = advice(db.warning, POWERSCHOOL)
+        log.warning("PowerSchool says: %s. %s", cause(db.warning), what_to_do)
+    with step("reading PowerSchool", POWERSCHOOL):
+        if TABLE_OWNER:
+            db.current_schema = TABLE_OWNER
+        # All queries see the database as of now, whatever is changed meanwhile.
+        db.cursor().execute("SET TRANSACTION READ ONLY")
     return db
 
 
 def replace_undecodable(cursor: oracledb.Cursor, column: oracledb.FetchInfo) -> oracledb.Var | None:
     """Have the driver put a replacement character for bytes that are not text, not an error."""
-    if column.type_code not in (oracledb.DB_TYPE_VARCHAR, oracledb.DB_TYPE_CHAR):
+    if column.type_code != oracledb.STRING:
         return None
-    return cursor.var(str, arraysize=cursor.arraysize, encoding_errors="replace")
+    return cursor.var(column.type_code, arraysize=cursor.arraysize, encoding_errors="replace")
 
 
-Row = TypeVar("Row")
-
-
-def query(
-    db: oracledb.Connection, what: str, sql: str, row_type: Callable[..., Row], **binds: object
-) -> Iterator[Row]:
+def query(db: oracledb.Connection, what: str, sql: str, **binds: object) -> Iterator[Row]:
     """The rows of a query, as they arrive. Raises Failure, which says `what` was read."""
-    try:
+    if ":first_date" in sql:
+        binds["first_date"] = datetime(1, 1, 1)
+    with step(f"reading the {what}", POWERSCHOOL):
         cursor = db.cursor()
-        # How many rows come in one round trip.
-        cursor.prefetchrows = 5000
-        cursor.arraysize = 5000
+        cursor.prefetchrows = cursor.arraysize = 5000  # rows in one round trip
         cursor.execute(sql, binds)
-        for row in cursor:
-            yield row_type(*row)
-    except oracledb.Error as error:
-        raise failed(f"reading the {what}", error, POWERSCHOOL) from error
+        names = [column.name.lower() for column in cursor.description or []]
+        cursor.rowfactory = namedtuple("row", names)  # type: ignore[misc]
+        yield from cursor
 
 
-def write_sections(db: oracledb.Connection, today: date, file: TextIO) -> Report:
-    """Read all schools, terms, sections and staff, and write a row for each section to `file`."""
-    report = Report()
-    written: set[int] = set()  # PowerSchool may show a school, a term or a section twice
-    writer = csv.writer(file, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for school in query(db, "schools", SCHOOLS_SQL, School):
-        if school.number in IGNORED_SCHOOLS or school.number in report.schools:
-            continue
-        report.schools[school.number] = clean(school.name)
-        terms = current_terms(db, school, today)
+def schools_to_send(db: oracledb.Connection) -> dict[str, Row]:
+    """The rows of the schools to send, by school number."""
+    rows = {clean(row.school_number): row for row in query(db, "schools", SCHOOLS_SQL)}
+    log_unknown_names(rows, "IGNORED_SCHOOLS", "INCLUDED_SCHOOLS", "HIGH_SCHOOL_IDS")
+    return {
+        number: row
+        for number, row in rows.items()
+        if not is_among(number, IGNORED_SCHOOLS)
+        and (not row.state_excludefromreporting or is_among(number, INCLUDED_SCHOOLS))
+    }
+
+
+def log_unknown_names(there: Iterable[object], *settings: str) -> None:
+    """Log what settings name and PowerSchool does not have, such as two texts without a comma."""
+    known = {key(name) for name in there}
+    for setting in settings:
+        for name in globals()[setting]:
+            if key(name) not in known:
+                log.info("%s: nothing is called %s", setting, clean(name))
+
+
+@cache
+def key(name: object) -> str:
+    """A name without what people write differently: blanks around it, and upper or lower case."""
+    return clean(name).casefold()
+
+
+def is_among(name: object, names: Iterable[object]) -> bool:
+    """Whether a name is among those of a setting."""
+    return key(name) in {key(other) for other in names}
+
+
+class Term(NamedTuple):
+    """A term as Clever gets it."""
+
+    id: int  # unique within its school only
+    name: str  # such as "S1 26-27"
+    first_day: date
+    last_day: date
+
+
+def terms_to_send(db: oracledb.Connection, school: Row, today: date) -> list[Term]:
+    """The terms of every year of a school that is to be sent.
+
+    Every year that is under way is sent, and a coming one from TERM_START_OFFSET_DAYS before it
+    starts. If there is none of these, the last one stays, until TERM_END_OFFSET_DAYS after its end.
+    """
+    number = clean(school.school_number)
+    starts_by = today + timedelta(days=TERM_START_OFFSET_DAYS)
+    ends_from = today - timedelta(days=TERM_END_OFFSET_DAYS)
+    # A yearid is the calendar year in which the school year starts, less 1990.
+    binds = {"school": school.school_number, "first_year": ends_from.year - 1 - 1990}
+    rows = query(db, f"terms of school {number}", TERMS_SQL, **binds)
+    to_send: list[Term] = []
+    last_to_end: list[Term] = []
+    for yearid, year in groupby(rows, key=lambda row: row.yearid):
+        # Of two rows with one id the last counts: the year's record, if one of them is.
+        terms = terms_of(number, int(yearid) + 1990, {row.id: row for row in year}.values())
         if not terms:
+            log.info("school %s, yearid %s: no date, so it is left out", number, yearid)
             continue
-        report.sections[school.number] = 0
-        year = year_of(terms)
-        for term in terms.values():
-            what = f"sections of school {school.number}, term {term.id}"
-            rows = query(db, what, SECTIONS_SQL, Assignment, school=school.number, term=term.id)
-            for section_id, group in groupby(rows, key=lambda row: row.section_id):
-                assignments = list(group)
-                section = assignments[0]
-                if section_id in written or is_ignored(section.course_number, IGNORED_COURSES):
-                    continue
-                staff: list[str] = []
-                for member in staff_to_send(assignments, term, today):
-                    if clean(member.teacher_id) not in staff:
-                        staff.append(clean(member.teacher_id))
-                if IGNORE_SECTIONS_WITH_NO_TEACHERS and not staff:
-                    continue
-                row = section_row(school, term, year, section, staff)
-                writer.writerow(row)
-                written.add(section_id)
-                report.sections[school.number] += 1
-                report.with_staff += bool(staff)
-                add_remarks(report, school, section, staff, row)
-        counts = f"terms {len(terms)}, sections {report.sections[school.number]:,}"
-        log.info("%s %s: year %s, %s", school.number, clean(school.name), year, counts)
-    return report
+        # A year runs from the first day of its first term to the last day of its last one.
+        last_day = max(term.last_day for term in terms)
+        if today <= last_day and min(term.first_day for term in terms) <= starts_by:
+            to_send += terms
+        elif ends_from <= last_day < today:
+            ends_from = last_day
+            last_to_end = terms
+    return to_send or last_to_end
 
 
-def current_terms(db: oracledb.Connection, school: School, today: date) -> dict[int, Term]:
-    """All terms of the school's current year by id, past and coming ones too; {} if it has none."""
-    midnight = datetime(today.year, today.month, today.day)
-    starts_before = midnight + timedelta(days=TERM_START_OFFSET_DAYS + 1)
-    what = f"terms of school {school.number}"
-    binds = {"school": school.number, "today": midnight, "starts_before": starts_before}
-    return {term.id: term for term in query(db, what, TERMS_SQL, Term, **binds)}
+def terms_of(school: str, year: int, rows: Collection[Row]) -> list[Term]:
+    """The terms of a school year that starts in a calendar year; [] if they have no date at all."""
+    records = [clean(row.abbreviation) for row in rows if row.isyearrec == 1]
+    year_name = next(filter(None, records), f"{year % 100:02}-{(year + 1) % 100:02}")
+    spans = []
+    for row in rows:
+        what = f"school {school}, term {row.id}"
+        spans.append((day_within(row.firstday, year, what), day_within(row.lastday, year, what)))
+    days = [day for span in spans for day in span if day]
+    terms = []
+    for row, (first_day, last_day) in zip(rows, spans, strict=True) if days else ():
+        name = "Year" if row.isyearrec == 1 else clean(row.abbreviation)
+        # A term without dates has those of its year.
+        span = (first_day or min(days), last_day or max(days))
+        terms.append(Term(row.id, clean(f"{name} {year_name}"), *span))
+    return terms
 
 
-def year_of(terms: dict[int, Term]) -> str:
-    """The name of the school year that these terms are of, such as "26-27"."""
-    return next(clean(term.abbreviation) for term in terms.values() if term.is_year == 1)
+def day_within(moment: datetime | None, year: int, what: str) -> date | None:
+    """The day of a date, if it is in one of the two calendar years that a school year touches."""
+    if moment is None or moment.year in (year, year + 1):
+        return moment and moment.date()
+    # A typing error: a year that ends in 2207 would never end.
+    log.info("%s: %s is not in its year, so it counts as no date", what, day_text(moment))
+    return None
 
 
-def staff_to_send(assignments: list[Assignment], term: Term, today: date) -> list[Assignment]:
-    """Those of a section's assignments whose staff is to be sent to Clever, in the same order."""
-    wanted = [assignment for assignment in assignments if is_wanted(assignment)]
-    if not IGNORE_FORMER_STAFF:
-        return wanted
-    # For a coming term its first day counts, for a past one its last.
-    day = today
-    if term.last_day:
-        day = min(day, term.last_day.date())
-    if term.first_day:
-        day = max(day, term.first_day.date())
-    current = [assignment for assignment in wanted if is_current(assignment, day)]
-    return current or wanted
-
-
-def is_wanted(assignment: Assignment) -> bool:
-    """Whether there is such a person, in a role and with an address that the settings take."""
-    if not clean(assignment.teacher_id):
-        return False
-    if IGNORE_TEACHERS_WITHOUT_EMAILS and not clean(assignment.email):
-        return False
-    return not is_ignored(assignment.role, IGNORED_ROLES)
-
-
-def is_ignored(name: str | None, ignored: set[str]) -> bool:
-    """Whether a name is among those of a setting, in any case."""
-    return clean(name).casefold() in {clean(other).casefold() for other in ignored}
-
-
-def is_current(assignment: Assignment, day: date) -> bool:
-    """Whether the person is active, and assigned on that day; an empty date is open."""
-    if clean(assignment.status) not in ("1", ""):
-        return False
-    if assignment.start_date and assignment.start_date.date() > day:
-        return False
-    return not assignment.end_date or assignment.end_date.date() >= day
-
-
-def highest_grade(school: School) -> int:
-    """The highest grade that the school teaches; 0 if nobody knows."""
-    if school.number in HIGH_SCHOOL_IDS:
-        return 12
-    return school.high_grade or 0
-
-
-def section_row(
-    school: School, term: Term, year: str, section: Assignment, staff: list[str]
-) -> list[str]:
-    """A section's row of Sections.csv: a value for each of COLUMNS."""
-    term_name = "Year" if term.is_year == 1 else clean(term.abbreviation)
-    return [
-        str(school.number),
-        str(section.section_id),
-        *staff[:MAX_STAFF],
-        *[""] * (MAX_STAFF - len(staff)),
-        clean(section.course_name),
-        clean(section.course_number),
-        clean(section.section_number),
-        period(section.expression),
-        subject(section.credit_type),
-        grade(section.grade_level, highest_grade(school)),
-        day_text(term.first_day),
-        day_text(term.last_day),
-        clean(f"{term_name} {year}"),
-    ]
-
-
-def day_text(day: datetime | None) -> str:
-    """A day as MM/DD/YYYY; "" for None."""
-    if day is None:
-        return ""
+@cache
+def day_text(day: date) -> str:
+    """A day as MM/DD/YYYY."""
     return f"{day.month:02}/{day.day:02}/{day.year:04}"
 
 
-def add_remarks(
-    report: Report, school: School, section: Assignment, staff: list[str], row: list[str]
-) -> None:
-    """Note what a person could fix in PowerSchool or in the settings."""
-    name = f"{school.number} {clean(section.course_number)}.{clean(section.section_number)}"
-    credit_type = clean(section.credit_type)
-    level = section.grade_level
-    if not staff:
-        report.remark("no staff, Clever refuses it", name)
-    if len(staff) > MAX_STAFF:
-        course = clean(section.course_name)
-        section_name = f"section {section.section_id}, {name} {course}"
-        standing_log.error("more than %d staff: %s", MAX_STAFF, section_name)
-    if section.found_course is None:
-        report.remark("no such course in PowerSchool", name)
-    if credit_type and not subject(credit_type):
-        report.remark(f"no subject for credit type {credit_type}", name)
-    if level and level not in GRADE_NAMES and not grade(level, highest_grade(school)):
-        report.remark(f"grade {level} cannot be read", name)
-    if any("\N{REPLACEMENT CHARACTER}" in text for text in row):
-        report.remark("a character that cannot be read", name)
+def as_section(school: Row, term: Term, row: Row, course: Row, staff: list[str]) -> Section:
+    """A section as Clever gets it; `course` is None if there is no such course."""
+    number = clean(school.school_number)
+    highest_grade = 12 if is_among(number, HIGH_SCHOOL_IDS) else school.high_grade or 0
+    return Section(
+        school_id=number,
+        section_id=clean(row.id),
+        staff=tuple(staff[:MAX_STAFF]),
+        course_name=clean(course.course_name) if course else "",
+        course_number=clean(row.course_number),
+        section_number=clean(row.section_number),
+        period=period(row.expression),
+        subject=subject(row.course_number, course.credittype if course else None),
+        grade=grade(row.grade_level, highest_grade),
+        term_start=day_text(term.first_day),
+        term_end=day_text(term.last_day),
+        term_name=term.name,
+    )
 
 
-def export(today: date) -> Report:
-    """Write Sections.csv, if a school is in session. Raises Failure."""
-    try:
-        # Opened first: what this machine refuses is said before the database is asked.
-        file = open(TEMPORARY, "w", encoding="utf-8", newline="")
-        try:
-            with file, connect_to_powerschool() as db:
-                start_read_only_transaction(db)
-                report = write_sections(db, today, file)
-            check_report(report)
-            if report.sections:
-                TEMPORARY.replace(OUTPUT)
-        finally:
-            TEMPORARY.unlink(missing_ok=True)
-        return report
-    except OSError as error:
-        raise failed(f"writing {OUTPUT.name}", error) from error
+def is_left_out(section: Section) -> bool:
+    """Whether the settings leave a section out."""
+    has_no_teachers = IGNORE_SECTIONS_WITH_NO_TEACHERS and not section.staff
+    return has_no_teachers or is_among(section.course_number, IGNORED_COURSES)
 
 
-def start_read_only_transaction(db: oracledb.Connection) -> None:
-    """Have all queries see the database as of now, whatever is changed meanwhile."""
-    try:
-        db.cursor().execute("SET TRANSACTION READ ONLY")
-    except oracledb.Error as error:
-        raise failed("reading PowerSchool", error, POWERSCHOOL) from error
+TOO_MANY_STAFF = "more staff than MAX_STAFF"
 
 
-def check_report(report: Report) -> None:
+def remarks_on(section: Section, row: Row, course: Row, staff: list[str]) -> list[str]:
+    """What a person could fix in a section, in PowerSchool or in the settings."""
+    level = row.grade_level
+    credit_type = clean(course.credittype) if course else ""
+    remarks = {
+        "no staff, Clever refuses it": not staff,
+        TOO_MANY_STAFF: len(staff) > MAX_STAFF,
+        "no such course in PowerSchool": not course,
+        f"no subject for credit type {credit_type}": credit_type and not section.subject,
+        f"grade {level} cannot be read": level and level not in GRADE_NAMES and not section.grade,
+        "a character that cannot be read": "\N{REPLACEMENT CHARACTER}" in "".join(section.row()),
+    }
+    return [remark for remark, is_so in remarks.items() if is_so]
+
+
+@cache
+def period(expression: str | None) -> str:
+    """The Period for a section's expression: "3(A)" gives "3", "1(A),3(B) 1(C)" gives "1 3"."""
+    if not STRIP_TRACK_INFO:
+        return clean(expression)
+    # What is in brackets are days of the schedule's cycle: the same period may stand twice.
+    meetings = re.split(r"\([^)]*\)*|,", clean(expression))
+    return clean(" ".join(dict.fromkeys(clean(meeting) for meeting in meetings)))
+
+
+# A section for several grades has them in one number: 23 is grades 2 and 3, 345 is 3 to 5,
+# 912 is 9 to 12. This is each such number, with the range that Clever gets for it.
+GRADE_RANGES = {
+    int("".join(map(str, grades))): f"{grades[0]}-{grades[-1]}"
+    for size in range(2, 13)
+    for grades in combinations(range(1, 13), size)
+}
+
+
+@cache
+def grade(level: int | None, highest: int) -> str:
+    """The Grade for a section's grade_level, in a school with this highest grade; "" for none."""
+    if level in GRADE_NAMES:
+        return clean(GRADE_NAMES[level])
+    if level is None:
+        return ""
+    if level < 0:
+        return PRESCHOOL_GRADE
+    if level in range(1, 10):
+        return str(level)
+    # 12 is grade 12 in a high school, and grades 1 and 2 elsewhere. Clever's grades end at 13.
+    if level in range(10, 20) and highest >= 10:
+        return str(level) if level <= min(highest, 13) else ""
+    return GRADE_RANGES.get(level, "")
+
+
+@cache
+def subject(course_number: str | None, credit_type: str | None) -> str:
+    """The Subject for a course; "" if its credit type is in no list, and Clever guesses."""
+    courses = {key(number): name for number, name in COURSE_SUBJECTS.items()}
+    subjects = {key(other): name for other, name in SUBJECT_MAP.items()}
+    subjects |= {key(name): name for name in VALID_SUBJECTS}
+    return courses.get(key(course_number)) or subjects.get(key(credit_type), "")
+
+
+# Districts number and name their roles as they like, but the lead teacher's has this rolekey.
+LEAD_TEACHER = "com.pearson.powerschool.coteach.primary.teacher"
+
+
+class Member(NamedTuple):
+    """Somebody who is assigned to a section, at some time."""
+
+    teacher_id: str
+    is_lead: bool
+    is_active: bool
+    start: date
+    end: date
+
+
+class Directory(NamedTuple):
+    """The courses, roles and teachers of all schools."""
+
+    courses: dict[str, Row]  # by the key of their course number
+    roles: dict[int, Row]  # by id
+    teachers: dict[int, list[Row]]  # by id, which two people at two schools may share
+    active: set[str]  # Teacher_id of those who are active at any school
+
+
+def read_directory(db: oracledb.Connection) -> Directory:
+    """Read the courses, roles and teachers of all schools. Raises Failure."""
+    directory = Directory({}, {}, defaultdict(list), set())
+    for row in query(db, "courses", COURSES_SQL):
+        directory.courses.setdefault(key(row.course_number), row)
+    for row in query(db, "roles", ROLES_SQL):
+        directory.roles[row.id] = row
+    for row in query(db, "teachers", TEACHERS_SQL):
+        directory.teachers[row.id].append(row)
+        if row.status in (1, None):
+            directory.active.add(clean(row.teacher_id))
+    log_unknown_names(directory.courses, "IGNORED_COURSES", "COURSE_SUBJECTS")
+    log_unknown_names((role.name for role in directory.roles.values()), "IGNORED_ROLES")
+    return directory
+
+
+def members_of(row: Row, school: Row, directory: Directory) -> list[Member]:
+    """Who is meant by a section's row: as a rule one person, or nobody if the settings say so.
+
+    Of people with the same id, the one of the section's school counts; only if there is none there,
+    the others.
+    """
+    role = directory.roles.get(row.roleid)
+    if role and is_among(role.name, IGNORED_ROLES):
+        return []
+    people = directory.teachers.get(row.teacherid, [])
+    of_this_school = [person for person in people if person.schoolid == school.school_number]
+    return [
+        Member(
+            teacher_id=clean(person.teacher_id),
+            is_lead=bool(role and role.rolekey == LEAD_TEACHER),
+            is_active=clean(person.teacher_id) in directory.active,
+            start=row.start_date.date() if row.start_date else date.min,
+            end=row.end_date.date() if row.end_date else date.max,
+        )
+        for person in of_this_school or people
+        if clean(person.teacher_id)
+        and (clean(person.email_addr) or not IGNORE_TEACHERS_WITHOUT_EMAILS)
+    ]
+
+
+def staff_to_send(members: list[Member], term: Term, today: date) -> list[str]:
+    """The Teacher_ids of a section's staff, each once, the lead teacher first.
+
+    A section does not go without a lead teacher because of dates: if none of those who are assigned
+    on the day is one, its latest active lead goes first.
+    """
+    members = sorted(members, key=lambda member: not member.is_lead)
+    if IGNORE_FORMER_STAFF:
+        # For a coming term its first day counts, for a past one its last.
+        day = max(term.first_day, min(term.last_day, today))
+        active = [member for member in members if member.is_active]
+        current = [member for member in active if member.start <= day <= member.end]
+        if not any(member.is_lead for member in current):
+            current = latest([member for member in active if member.is_lead]) + current
+        members = current or latest(members)
+    return list(dict.fromkeys(member.teacher_id for member in members))
+
+
+def latest(members: list[Member]) -> list[Member]:
+    """Those whose assignment ends last; one without an end is the latest of all."""
+    last = max((member.end for member in members), default=None)
+    return [member for member in members if member.end == last]
+
+
+def check_district(district: District) -> None:
     """Log what the reading found. Raises Failure if it found nothing, though it should have."""
-    if not report.schools:
-        raise Failure(
-            "PowerSchool shows no school. Have the account granted access to the rows of schools, "
-            "and look at state_excludefromreporting there"
-        )
-    if report.sections and not sum(report.sections.values()):
-        raise Failure(
-            "PowerSchool shows no section. If sections are there, have the account granted access "
-            "to their rows, and look at the settings that leave some out"
-        )
-    closed = [number for number in report.schools if number not in report.sections]
+    look = "Look at the settings that leave some out, and have the account granted the rights to"
+    if not district.schools:
+        raise Failure(f"PowerSchool shows no school. {look} all rows of schools")
+    if district.in_session and not district.sections:
+        raise Failure(f"PowerSchool shows no section. {look} all rows of sections")
+    closed = district.schools.keys() - district.in_session
     if closed:
-        names = ", ".join(f"{number} {report.schools[number]}" for number in closed)
+        names = ", ".join(f"{number} {district.schools[number]}" for number in sorted(closed))
         log.info("no current school year: %s", names)
-    log_remarks(report.remarks)
+    log_findings(district.remarks)
 
 
-def check_staff(report: Report) -> None:
-    """Raise Failure if there are sections, but no staff at all: Clever would refuse them all."""
-    if report.sections and not report.with_staff:
-        raise Failure(
-            "PowerSchool shows no staff for any section. Look at sectionteacher and teachers "
-            "there, and at the settings that leave some out; --force uploads anyway"
-        )
-
-
-def log_remarks(remarks: dict[str, list[str]]) -> None:
-    """Log what a person could fix, with the first three of the sections that it is about."""
-    for what, sections in sorted(remarks.items()):
-        named = [*sections[:3], "..."] if len(sections) > 3 else sections
-        log.info("%s: %s (%s)", what, count(len(sections), "section"), ", ".join(named))
+def log_findings(findings: Findings) -> None:
+    """Log what is wrong with sections, with three of them; with all, if it is their staff."""
+    for what, sections in sorted(findings.items()):
+        names = [f"{s.school_id} {s.course_number}.{s.section_number}" for s in sections]
+        if len(names) > 3 and what != TOO_MANY_STAFF:
+            names[3:] = ["..."]
+        log.info("%s: %s (%s)", what, count(len(sections), "section"), ", ".join(names))
 
 
 def count(number: int, noun: str) -> str:
@@ -663,789 +863,723 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
-# ================================================================================================
-# Comparing with what Clever has
-# ================================================================================================
-
-# A section's values in a sections file, in the order of COLUMNS.
-Values = tuple[str, ...]
-
-TEACHER_COLUMNS = [column for column in COLUMNS if column.startswith("Teacher_")]
-
-# Why Clever loses a section, and where to look for the reason.
-NOT_THERE = "not in the new file"
-NO_STAFF = "without any of their staff"
-NO_COURSE = "without their course name"
-WHERE_TO_LOOK = {
-    NOT_THERE: "schools, terms, sections",
-    NO_STAFF: "sectionteacher, teachers, TEACHER_ID_COLUMN",
-    NO_COURSE: "courses",
-}
+# ==== 2 write: files on this machine ==============================================================
 
 
-@dataclass
-class Comparison:
-    """What an upload would change in Clever. Sections are given as the log names them."""
-
-    added: list[str] = field(default_factory=list)
-    removed: list[str] = field(default_factory=list)
-    changed: list[str] = field(default_factory=list)
-    columns: Counter[str] = field(default_factory=Counter)  # column: sections that change in it
-    not_ended: int = 0  # sections in Clever whose term has not ended
-    lost: dict[str, Counter[str]] = field(default_factory=dict)  # reason: School_id: how many
-    lost_schools: set[str] = field(default_factory=set)  # School_id of those left without any
-
-    def __str__(self) -> str:
-        """The counts, such as "+12, -3, 41 changed: Period 38, Teacher_id 3"."""
-        counts = f"+{len(self.added):,}, -{len(self.removed):,}, {len(self.changed):,} changed"
-        if not self.changed:
-            return counts
-        columns = ", ".join(f"{column} {count:,}" for column, count in self.columns.most_common())
-        return f"{counts}: {columns}"
-
-    def lose(self, reason: str, school: str) -> None:
-        """Count a section that Clever would lose."""
-        self.lost.setdefault(reason, Counter())[school] += 1
+def csv_bytes(header: Iterable[str], rows: Iterable[Iterable[str]]) -> bytes:
+    """A CSV file, in UTF-8."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(rows)
+    return text.getvalue().encode()
 
 
-def value(values: Values, column: str) -> str:
-    """One value of a section, by the name of its column."""
-    return values[COLUMNS.index(column)]
-
-
-def label(values: Values) -> str:
-    """A section as the log names it."""
-    school = value(values, "School_id")
-    course = value(values, "Course_name")
-    section = value(values, "Section_id")
-    return clean(f"school {school}, {course}, period {value(values, 'Period')}, id {section}")
-
-
-def sections_in(path: Path) -> Iterator[Values]:
-    """The sections in a file. Raises OSError; ValueError or csv.Error if it is not such a file."""
-    with open(path, encoding="utf-8-sig", errors="replace") as file:
-        for values in read_csv(file, COLUMNS, needed=["School_id", "Section_id", "Teacher_id"]):
-            if value(values, "Section_id"):  # and no blank line
-                yield values
-
-
-def read_csv(lines: Iterable[str], columns: list[str], needed: list[str]) -> Iterator[Values]:
-    """The values of some columns, row by row, of a file in any usual form of CSV.
-
-    A column that the file lacks is blank; for one that is needed that is a ValueError.
-    """
-    csv.field_size_limit(sys.maxsize)
-    texts = (line.replace("\0", "") for line in lines)
-    first = next(texts, "")
-    separator = max(",;\t", key=first.count)
-    header = [column_key(name) for name in next(csv.reader([first], delimiter=separator))]
-    if not all(column_key(name) in header for name in needed):
-        raise ValueError(f"it has no columns {', '.join(needed)}")
-    width = len(header)
-    keys = [column_key(name) for name in columns]
-    # What the file lacks is read from a blank behind the last column.
-    positions = [header.index(key) if key in header else width for key in keys]
-    for row in csv.reader(texts, delimiter=separator):
-        padded = [*row[:width], *[""] * (width - len(row)), ""]
-        # Most values stand in many rows: interned, each is in memory once.
-        yield tuple(sys.intern(padded[position].strip()) for position in positions)
-
-
-def column_key(name: str) -> str:
-    """A column's name without what people write differently: "Teacher id" is Teacher_id."""
-    return name.strip().casefold().replace(" ", "_")
-
-
-def compare(before: Iterable[Values], after: Iterable[Values], today: date) -> Comparison:
-    """Compare what Clever has with what it would get. Raises what reading them raises."""
-    comparison = Comparison()
-    old_sections = {value(old, "Section_id"): old for old in before}
-    if not old_sections:
-        raise ValueError("it has no sections")
-    new_sections = set()
-    new_schools = set()
-    for new in after:
-        new_sections.add(value(new, "Section_id"))
-        new_schools.add(value(new, "School_id"))
-        old = old_sections.get(value(new, "Section_id"))
-        if old is None:
-            comparison.added.append(label(new))
-        elif old != new:
-            note_change(comparison, old, new, today)
-    for section, old in old_sections.items():
-        school = value(old, "School_id")
-        if section not in new_sections:
-            comparison.removed.append(label(old))
-        if not has_not_ended(old, today):
-            continue
-        comparison.not_ended += 1
-        if section not in new_sections:
-            comparison.lose(NOT_THERE, school)
-        if school not in new_schools:
-            comparison.lost_schools.add(school)
-    return comparison
-
-
-def has_not_ended(values: Values, today: date) -> bool:
-    """Whether a section's term has not ended; a term without a readable end has not."""
-    end = day_of(value(values, "Term_end"))
-    return end is None or end >= today
-
-
-@cache
-def day_of(text: str) -> date | None:
-    """The day that is written as MM/DD/YYYY or YYYY-MM-DD; None for anything else."""
-    for form in ("%m/%d/%Y", "%Y-%m-%d"):
-        with suppress(ValueError):
-            return datetime.strptime(text, form).date()
-    return None
-
-
-def note_change(comparison: Comparison, old: Values, new: Values, today: date) -> None:
-    """Note what changes in a section, and whether Clever loses it by that."""
-    changes = []
-    for column, was, becomes in zip(COLUMNS, old, new, strict=True):
-        if was != becomes:
-            comparison.columns[column] += 1
-            changes.append(f"{column} {was or '(blank)'} -> {becomes or '(blank)'}")
-    comparison.changed.append(clean(f"{label(new)}: {', '.join(changes)}"))
-    if not has_not_ended(old, today):
-        return
-    old_staff = {value(old, column) for column in TEACHER_COLUMNS} - {""}
-    new_staff = {value(new, column) for column in TEACHER_COLUMNS} - {""}
-    if old_staff and not old_staff & new_staff:
-        comparison.lose(NO_STAFF, value(old, "School_id"))
-    elif value(old, "Course_name") and not value(new, "Course_name"):
-        comparison.lose(NO_COURSE, value(old, "School_id"))
-
-
-def compare_with_clever(report: Report, today: date) -> Comparison | None:
-    """Compare Sections.csv with the copy of the last upload, and log what would change.
-
-    None if the copy is not a sections file. If no school is in session, there is no new file, and
-    the copy is compared with nothing. Raises Failure if the copy may not be read.
-    """
-    after = sections_in(OUTPUT) if report.sections else iter(())
-    try:
-        comparison = compare(sections_in(UPLOADED), after, today)
-    except PermissionError as error:
-        raise failed(f"reading {UPLOADED.name}", error) from error
-    except (OSError, ValueError, csv.Error) as error:
-        # Without a school in session nothing replaces it, and this would be mailed every night.
-        level = logging.WARNING if report.sections else logging.INFO
-        log.log(level, "%s is broken, so nothing is compared: %s", UPLOADED.name, cause(error))
-        return None
-    if report.sections:
-        log_sections("added", comparison.added)
-        log_sections("removed", comparison.removed)
-        log_sections("changed", comparison.changed)
-    return comparison
-
-
-def log_sections(what: str, sections: list[str]) -> None:
-    """Log the first twenty of the sections that are added, removed or changed."""
-    for section in sections[:20]:
-        log.debug("%s: %s", what, section)
-    if len(sections) > 20:
-        log.debug("%s: and %s more", what, f"{len(sections) - 20:,}")
-
-
-def check_losses(comparison: Comparison, report: Report, force: bool) -> None:
-    """Raise Failure if Clever would lose too many sections; warn of each school that it loses."""
-    lost = sum(sum(schools.values()) for schools in comparison.lost.values())
-    too_many = lost > MAX_LOST * comparison.not_ended
-    if too_many and not report.sections:
-        raise Failure(
-            f"no school is in session, yet {lost:,} of Clever's sections have not ended. "
-            "Look at this machine's date, and in PowerSchool at terms"
-        )
-    if too_many and not force:
-        reasons = "; ".join(
-            f"{sum(schools.values()):,} {reason} ({school_counts(schools)})"
-            for reason, schools in comparison.lost.items()
-        )
-        places = ", ".join(WHERE_TO_LOOK[reason] for reason in comparison.lost)
-        raise Failure(
-            f"Clever would lose {lost:,} of {comparison.not_ended:,} sections that have not ended: "
-            f"{reasons}. Look at {OUTPUT.name}, and in PowerSchool at "
-            f"{places}; if the file is right, run once with --force, which uploads it anyway"
-        )
-    for school in sorted(comparison.lost_schools):
-        name = report.schools.get(int(school), "") if school.isdecimal() else ""
-        log.warning("Clever loses all sections of school %s", clean(f"{school} {name}"))
-
-
-def school_counts(schools: Counter[str]) -> str:
-    """How many sections of which schools."""
-    return ", ".join(f"school {school}: {count:,}" for school, count in schools.items())
-
-
-# ================================================================================================
-# Uploading to Clever
-# ================================================================================================
-
-
-class CleverServer(NamedTuple):
-    """Where Clever's server is."""
-
-    host: str
-    port: int
-
-
-def clever_server() -> CleverServer:
-    """The server that CLEVER_SFTP_ADDRESS names. Raises Failure if it is not an address."""
-    # A name or an IPv6 address in brackets; a scheme, a port and a last slash may be there.
-    name = r"[\w-]{1,63}(\.[\w-]{1,63})*\.?"
-    form = rf"(\w+://)?(?P<host>{name}|\[[\da-f:.]+\])(:(?P<port>\d{{1,5}}))?/?"
-    address = re.fullmatch(form, CLEVER_SFTP_ADDRESS, re.IGNORECASE)
-    port = int(address["port"] or 22) if address else 0
-    mistaken = [CLEVER_SFTP_USERNAME.lower(), CLEVER_SFTP_PASSWORD.lower()]
-    if not address or port not in range(1, 65536) or address["host"].lower() in mistaken:
-        # The address itself is not shown: it may hold a password.
-        raise Failure(
-            "CLEVER_SFTP_ADDRESS is not an address. Set it to sftp.clever.com or to host:port, "
-            "without a user name, a password or a folder",
-            status=2,
-        )
-    return CleverServer(address["host"].strip("[]").lower(), port)
-
-
-FETCH_THE_KEY = "Fetch Clever's host key as the README says under Set it up"
-
-
-class KnownKey(NamedTuple):
-    """A line of known_hosts."""
-
-    line: int
-    name: str  # under which the host was found: [host]:port or host
-    is_revoked: bool
-    key: paramiko.PKey
-
-
-def host_key(server: CleverServer) -> paramiko.PKey:
-    """The first key that known_hosts has for Clever's server. Raises Failure."""
-    try:
-        text = KNOWN_HOSTS.read_text(encoding="utf-8-sig", errors="replace")
-    except OSError as error:
-        raise failed("reading known_hosts", error) from error
-    found = known_keys(text, [f"[{server.host}]:{server.port}", server.host])
-    revoked = {known.key.get_base64(): known.line for known in found if known.is_revoked}
-    usable = [known for known in found if not known.is_revoked]
-    if not usable:
-        port = "" if server.port == 22 else f", port {server.port}"
-        raise Failure(f"known_hosts has no key of {server.host}{port}. {FETCH_THE_KEY}")
-    for_this_port = [known for known in usable if known.name != server.host]
-    first = (for_this_port or usable)[0]
-    line = revoked.get(first.key.get_base64())
-    if line is not None:
-        raise Failure(f"known_hosts, line {line}: it revokes the key. {FETCH_THE_KEY}")
-    return first.key
-
-
-def known_keys(text: str, names: list[str]) -> list[KnownKey]:
-    """The lines of known_hosts for any of these names. Raises Failure if one cannot be read.
-
-    The format is described in the manual page sshd(8). pysftp's own reading does not know the form
-    [host]:port, and fails at lines for other hosts.
-    """
-    found = []
-    for number, line in enumerate(text.splitlines(), start=1):
-        fields = line.split()
-        marker = fields.pop(0) if fields and fields[0].startswith("@") else ""
-        if marker not in ("", "@revoked"):  # @cert-authority, which this job does not know
-            continue
-        named = [name for name in names if fields and is_named(fields[0], name)]
-        if not named:
-            continue
+def write(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all, for this user only. Raises Failure."""
+    with step(f"writing {path.name}", HERE):
+        # A name of this run's own: what another run writes or has left does not matter.
+        handle, name = tempfile.mkstemp(".tmp", f"{OUTPUT.stem}.", FOLDER)
         try:
-            key_data = base64.b64decode(fields[2], validate=True)
-            key = paramiko.PKey.from_type_string(fields[1], key_data)
-        except Exception as error:
-            line_name = f"known_hosts, line {number}"
-            raise Failure(
-                f"{line_name}: it has no key that can be read. {FETCH_THE_KEY}"
-            ) from error
-        found.append(KnownKey(number, named[0], marker == "@revoked", key))
-    return found
+            with open(handle, "wb") as file:
+                file.write(content)
+            os.replace(name, path)
+        finally:
+            Path(name).unlink(missing_ok=True)
 
 
-def is_named(names: str, host: str) -> bool:
-    """Whether a line's names, which are joined by commas, hold a host.
-
-    A name may be hashed, have the wildcards * and ?, or be negated with !, as sshd(8) has it.
-    """
-    found = False
-    for name in names.split(","):
-        if name.startswith("|1|"):
-            with suppress(ValueError, IndexError, AssertionError):  # this name cannot be read
-                found = found or paramiko.HostKeys.hash_host(host, name) == name
-            continue
-        pattern = re.escape(name.lstrip("!").lower()).replace(r"\*", ".*").replace(r"\?", ".")
-        if re.fullmatch(pattern, host):
-            if name.startswith("!"):
-                return False
-            found = True
-    return found
-
-
-class OnlyThisKey(pysftp.CnOpts):
-    """pysftp's options: the server must have exactly this host key.
-
-    pysftp would look the key up by the host's name in a file that it reads itself.
-    """
-
-    def __init__(self, key: paramiko.PKey) -> None:
-        """Set what pysftp's own options have, without reading known_hosts."""
-        self.log = False
-        self.compression = False
-        self.ciphers = None
-        self.hostkeys = paramiko.HostKeys()
-        self.key = key
-
-    def get_hostkey(self, host: str) -> paramiko.PKey:
-        """The key that pysftp compares the server's with before it sends the password."""
-        return self.key
-
-
-def connect_to_clever(server: CleverServer, key: paramiko.PKey) -> pysftp.Connection:
-    """Log in to the server that has this host key, and start an SFTP session.
-
-    If one of the host's addresses does not answer, the next one is tried, all within one limit.
-    Raises TookTooLong, or what pysftp and paramiko raise.
-    """
-    ends = time.monotonic() + CONNECT_TIMEOUT_SECONDS
-    found = socket.getaddrinfo(server.host, server.port, type=socket.SOCK_STREAM)
-    addresses = [str(socket_address[0]) for _, _, _, _, socket_address in found]
-    while len(addresses) > 1:
-        address = addresses.pop(0)
-        seconds = (ends - time.monotonic()) / (len(addresses) + 1)
-        try:
-            return log_in_to_clever(address, server.port, key, seconds)
-        except Exception as error:
-            if is_final(error, CLEVER):
-                raise
-            log.info("%s, at %s: %s", server.host, address, cause(error))
-    return log_in_to_clever(addresses[0], server.port, key, max(1, ends - time.monotonic()))
+def bytes_of(path: Path) -> bytes | None:
+    """What a file holds; None if there is none. Raises Failure."""
+    with step(f"reading {path.name}", HERE):
+        return path.read_bytes() if path.exists() else None
 
 
 @contextmanager
-def clever_session(server: CleverServer, key: paramiko.PKey) -> Iterator[pysftp.Connection]:
-    """Be logged in to Clever in the block. Raises what connect_to_clever raises."""
-    clever = connect_to_clever(server, key)
-    try:
-        yield clever
-    finally:
-        close(clever)
-
-
-def log_in_to_clever(
-    address: str, port: int, key: paramiko.PKey, seconds: float
-) -> pysftp.Connection:
-    """One try to log in. Raises TookTooLong, or what pysftp and paramiko raise."""
-    # No library bounds a log-in; this limit is for all of it.
-    with time_limit(seconds):
-        clever = pysftp.Connection(
-            address,
-            username=CLEVER_SFTP_USERNAME,
-            password=CLEVER_SFTP_PASSWORD,
-            port=port,
-            cnopts=OnlyThisKey(key),
-        )
-        # From now on this is the limit for each answer. Setting it starts the SFTP session.
-        clever.timeout = CONNECT_TIMEOUT_SECONDS
-    return clever
-
-
-PIECE = 32_000  # bytes: what fits into one packet of SSH
-
-
-def send_file(clever: pysftp.Connection, name: str, content: bytes, pipelined: bool) -> None:
-    """Store the content in Clever's folder under this name.
-
-    `pipelined` sends without waiting for each answer. That is many times faster, but servers that
-    answer out of order cannot do it. Raises OSError or paramiko.SSHException.
-    """
-    before = look_in_clever(clever, name)
-    target = clever.open(name, "wb")
-    try:
-        for start in range(0, len(content), PIECE):
-            # The last write is not pipelined: it reads and checks all answers that are due.
-            is_last = start + PIECE >= len(content)
-            target.set_pipelined(pipelined and not is_last)
-            target.write(content[start : start + PIECE])
-    except BaseException:
-        # Clever stores a file when it is closed, even half of one. So this one is not closed: the
-        # connection is dropped, and Clever drops what was open.
-        close(clever)
-        raise
-    target.close()
-    if not has_arrived(clever, name, content, before):
-        remove_temporary(clever)
-        raise OSError("the file has not arrived whole")
-
-
-def has_arrived(
-    clever: pysftp.Connection,
-    name: str,
-    content: bytes,
-    before: paramiko.SFTPAttributes | None,
-) -> bool:
-    """Whether Clever has stored a file, where it knew `before` of one of that name.
-
-    The answer to the close would tell, but paramiko discards it.
-    """
-    after = look_in_clever(clever, name)
-    if after is None or after.st_size != len(content):
-        return False
-    if before is None or (before.st_size, before.st_mtime) != (after.st_size, after.st_mtime):
-        return True
-    # Times are in whole seconds: this is the old file, or one that was stored a moment later.
-    try:
-        return read_file(clever, name) == content
-    except OSError as error:
-        if not is_refusal(error, clever):
-            raise
-        return True  # it may not be read, so its size has to do
-
-
-def look_in_clever(clever: pysftp.Connection, name: str) -> paramiko.SFTPAttributes | None:
-    """What Clever knows of a file in its folder; None if there is none."""
-    try:
-        return clever.stat(name)
-    except FileNotFoundError:
-        return None
-
-
-# Clever's server stores a file again when it is closed, even if it was only read. That could undo
-# what another job has uploaded meanwhile. So files are left open until the connection is gone: they
-# are kept here, because Python closes what nobody keeps.
-FILES_LEFT_OPEN: list[paramiko.SFTPFile] = []
-
-
-def read_file(clever: pysftp.Connection, name: str) -> bytes:
-    """What a file in Clever's folder holds. Raises what paramiko raises."""
-    source = clever.open(name, "rb")
-    FILES_LEFT_OPEN.append(source)
-    pieces = [source.read(PIECE)]
-    while pieces[-1]:
-        pieces.append(source.read(PIECE))
-    return b"".join(pieces)
-
-
-def close(clever: pysftp.Connection) -> None:
-    """Drop a connection. What mattered has been answered, or has failed, before."""
-    with suppress(EOFError, OSError, paramiko.SSHException):
-        clever.close()
-
-
-def remove_temporary(clever: pysftp.Connection) -> None:
-    """Remove what is left under the temporary name, if the server lets us."""
-    try:
-        clever.remove(TEMPORARY.name)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        if not is_refusal(error, clever):
-            raise
-        log.info("%s may stay in Clever's folder: %s", TEMPORARY.name, cause(error))
-
-
-def is_refusal(error: OSError, clever: pysftp.Connection) -> bool:
-    """Whether an error is the server's answer, and not the lack of one."""
-    channel = clever.sftp_client.get_channel()
-    return not isinstance(error, TimeoutError) and channel is not None and not channel.closed
-
-
-def rename(clever: pysftp.Connection, server: CleverServer, key: paramiko.PKey) -> bool:
-    """Give the new file its name. False if the server cannot do that; Clever's can."""
-    try:
+def only_run() -> Iterator[None]:
+    """Keep other runs from working in the block, however it ends. Raises Failure if one is."""
+    with step(f"locking {LOCK.name}", HERE):
+        file = open(LOCK, "a+")
+    with file:
         try:
-            rename_temporary(clever)
-        except SessionEnded:
-            # Has the line broken, or does the server end every session over this?
-            with clever_session(server, key) as another:
-                if look_in_clever(another, TEMPORARY.name) is not None:
-                    rename_temporary(another)
-                # Otherwise it was done the first time, and only the answer was lost.
-        return True
-    except (CannotRename, SessionEnded) as error:
-        log.info("Clever cannot rename, so %s is written in place: %s", OUTPUT.name, error)
-        return False
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            raise Failure(
+                f"another run ({LOCK.read_text().strip()}) is at work. Wait for its end; if it is "
+                "hours old, end it with kill and the number of its process"
+            ) from error
+        with step(f"locking {LOCK.name}", HERE):
+            file.truncate(0)
+            print(f"process {os.getpid()}, since {datetime.now():%H:%M on %Y-%m-%d}", file=file)
+            file.flush()
+            LOCK.chmod(0o600)
+            for leftover in FOLDER.glob(f"{OUTPUT.stem}.*.tmp"):  # of a run that was killed
+                leftover.unlink()
+        yield
 
 
-def rename_temporary(clever: pysftp.Connection) -> None:
-    """Rename the temporary file over the old one.
-
-    On Clever's server, a plain rename does that. OpenSSH has posix-rename for it, over which other
-    servers may end the session. Raises CannotRename, SessionEnded, or what paramiko raises.
-    """
-    try:
-        clever.rename(TEMPORARY.name, OUTPUT.name)
-        return
-    except OSError as error:
-        if not is_refusal(error, clever):
-            raise
-        refusal = cause(error)
-    try:
-        clever.sftp_client.posix_rename(TEMPORARY.name, OUTPUT.name)
-    except OSError as error:
-        if not is_refusal(error, clever):
-            raise
-        raise CannotRename(f"{refusal}; {cause(error)}") from error
-    except paramiko.SSHException as error:
-        raise SessionEnded(f"{refusal}; {cause(error)}") from error
+# ==== 3 look: what Clever has =====================================================================
 
 
-class CannotRename(Exception):
-    """The server refuses to rename a file over another one; the text is what it says."""
+class CannotRename(Failure):
+    """The server does not rename a file over another one; final if it has said so."""
 
 
-class SessionEnded(Exception):
-    """The session ended over posix-rename; the text is what was said until then."""
+# A folder in Clever holds a handful of files, of a few MB.
+MOST_NAMES = 10_000
+MOST_BYTES = 500_000_000
+
+State = paramiko.SFTPAttributes | None  # what Clever knows of a file; None if there is none
+
+# The name under which a file is sent.
+TEMPORARY = f"{OUTPUT.name}.tmp"
 
 
-class IdFile(NamedTuple):
-    """Another file of the district's in Clever: Clever refuses a section whose id is not in it."""
+class Clever(pysftp.Connection):
+    """pysftp's connection to Clever, with what it lacks. Each method raises Failure."""
 
-    name: str  # in lower case; in Clever's folder it may be written in any case
-    column: str
-    remark: str
-    where_to_look: str
+    def __init__(self, doing: str) -> None:
+        """Log in and start an SFTP session; `doing` is what errors begin with."""
+        host, port = clever_server()
+        self.doing = doing
+        self.left_open: list[paramiko.SFTPFile] = []
+        self.entries: dict[str, paramiko.SFTPAttributes] = {}  # of the folder, by name
+        self.are_all_listed = False
+        self._transport: paramiko.Transport | None = None  # for close, until there is one
+        options = only_the_known_key(host, port)
+        # No library bounds a log-in; this limit is for all of it.
+        with time_limit(CONNECT_TIMEOUT_SECONDS, f"{doing}: logging in", LOG_IN_IS_SLOW):
+            try:
+                with self.step("logging in"):
+                    user, password, key_file = CLEVER_SFTP_USERNAME, CLEVER_SFTP_PASSWORD, None
+                    super().__init__(host, user, key_file, password, port, cnopts=options)
+                    if not self.is_logged_in():
+                        raise paramiko.AuthenticationException("the password is not enough")
+                    # From now on this is the limit for each answer. Setting it starts the session.
+                    self.timeout = CONNECT_TIMEOUT_SECONDS
+            except Failure as failure:
+                was_asked = self._transport and self._transport.auth_handler
+                is_silent = isinstance(failure.__cause__, TookTooLong)
+                is_refused = was_asked and not self.is_logged_in() and not is_silent
+                self.close()
+                if not is_refused:
+                    raise
+                # The password was sent, and did not let us in. Whatever the library calls that,
+                # another try could lock the account.
+                said = cause(failure.__cause__)
+                raise Failure(f"{doing}: logging in: {said}. {LOG_IN_REFUSED}") from failure
 
+    def _start_transport(self, host: str, port: int) -> None:
+        """Connect. pysftp's own would try only one of the host's addresses, and wait for ever.
 
-ID_FILES = [
-    IdFile(
-        "schools.csv",
-        "School_id",
-        "school not in Clever's schools file",
-        "IGNORED_SCHOOLS, or the schools file",
-    ),
-    IdFile(
-        "teachers.csv",
-        "Teacher_id",
-        "lead teacher not in Clever's teachers file",
-        "TEACHER_ID_COLUMN, or the teachers file",
-    ),
-]
+        pysftp's version is pinned, so that this can replace a method that is not public.
+        """
+        connected = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_SECONDS / 4)
+        self._transport = transport = paramiko.Transport(connected)
+        # paramiko has shorter limits of its own; the one around the whole log-in is to count.
+        longer = CONNECT_TIMEOUT_SECONDS + 5
+        transport.banner_timeout = longer
+        transport.handshake_timeout = longer
+        transport.auth_timeout = longer
 
+    def is_logged_in(self) -> bool:
+        """Whether the server has let us in."""
+        return self._transport is not None and self._transport.is_authenticated()
 
-def read_ids(clever: pysftp.Connection) -> tuple[dict[IdFile, set[str]], bool]:
-    """The ids in those of ID_FILES that can be read, and whether the session can still be used."""
-    known: dict[IdFile, set[str]] = {}
-    try:
-        entries = clever.listdir_attr()
-    except Exception as error:
-        return known, can_go_on("other files", error, clever)
-    for file in ID_FILES:
+    def close(self) -> None:
+        """Drop the connection. Saying goodbye could wait for ever, and nothing depends on it."""
+        if self._transport:
+            self._transport.close()
+
+    def step(self, doing: str) -> AbstractContextManager[None]:
+        """Say what was asked of Clever when that fails. Raises Refused or another Failure."""
+        return step(f"{self.doing}: {doing}", CLEVER)
+
+    def list_folder(self) -> None:
+        """Note which files are in the folder, if Clever tells."""
         try:
-            known[file] = ids_in_clever(clever, entries, file)
-        except Exception as error:
-            if not can_go_on(file.name, error, clever):
-                return known, False
-    return known, True
+            with self.step("listing the folder"):
+                for entry in islice(self.sftp_client.listdir_iter(), MOST_NAMES):
+                    self.entries[entry.filename] = entry
+            self.are_all_listed = len(self.entries) < MOST_NAMES
+        except Refused as refusal:
+            log.info("Clever's folder cannot be listed: %s", cause(refusal.__cause__))
 
+    def state(self, name: str) -> State:
+        """What Clever tells of a name: its server takes the first file that begins like this."""
+        with self.step(f"looking at {name}"):
+            try:
+                return self.stat(name)
+            except FileNotFoundError:
+                return None
 
-def can_go_on(what: str, error: Exception, clever: pysftp.Connection) -> bool:
-    """Log why no ids are compared. False if the session can no longer be used."""
-    log.info("ids are not compared with Clever's %s: %s", what, cause(error))
-    if isinstance(error, OSError):
-        return is_refusal(error, clever)
-    return isinstance(error, (ValueError, csv.Error))  # it is about what was read
+    def read(self, name: str, entry: paramiko.SFTPAttributes) -> bytes:
+        """What a file holds. Raises Refused, or ValueError if it is not to be trusted.
 
-
-def ids_in_clever(
-    clever: pysftp.Connection, entries: list[paramiko.SFTPAttributes], file: IdFile
-) -> set[str]:
-    """The ids in a file that is among the entries of Clever's folder.
-
-    Raises ValueError, csv.Error, OSError, EOFError or paramiko.SSHException.
-    """
-    found = [entry for entry in entries if entry.filename.lower() == file.name]
-    if not found:
-        raise ValueError("there is none")
-    ids = set()
-    for entry in found:
-        content = read_file(clever, entry.filename)
-        if entry.st_size not in (None, len(content)):
+        Clever's server stores a file again when it is closed, even if it was only read. That could
+        undo what another job has uploaded meanwhile. So it is left open until the connection is
+        gone: it is kept here, because Python closes what nobody keeps.
+        """
+        size = entry.st_size or 0
+        if stat.S_IFMT(entry.st_mode or 0) not in (0, stat.S_IFREG) or size > MOST_BYTES:
+            raise ValueError("it is no file, or too large for one")
+        with self.step(f"opening {name}"):
+            file = self.sftp_client.open(name, "rb")
+        self.left_open.append(file)
+        with self.step(f"reading {name}"):
+            file.prefetch(size)
+            content = file.read(size)
+        if len(content) != size:
             raise ValueError("it has not arrived whole")
-        lines = io.StringIO(content.decode("utf-8-sig", errors="replace"), newline=None)
-        ids |= {values[0] for values in read_csv(lines, [file.column], needed=[file.column])}
-    return ids
+        return content
+
+    def store(self, name: str, content: bytes) -> None:
+        """Store a file, and see that it has arrived. Raises Refused, too."""
+        with suppress(Refused):  # there is no leftover, or it may not be removed
+            with self.step(f"removing {TEMPORARY}"):
+                self.remove(TEMPORARY)
+        before = self.state(name)
+        with self.step(f"opening {name}"):
+            file = self.sftp_client.open(name, "wb")
+        try:
+            with self.step(f"writing {name}"):
+                # Sent without waiting for each answer. paramiko looks at these answers only at a
+                # write that does wait: so the last byte is one.
+                file.set_pipelined(True)
+                file.write(content[:-1])
+                file.set_pipelined(False)
+                file.write(content[-1:])
+        except BaseException:
+            # Clever stores a file when it is closed, even half of one. So this one is not closed:
+            # the connection is dropped, and Clever drops what was open.
+            self.close()
+            raise
+        with self.step(f"storing {name}"):
+            file.close()
+        # The answer to that would tell whether it is stored, but paramiko discards it.
+        after = self.state(name)
+        if not is_new(after, before, content):
+            what_to_do, _ = advice("", CLEVER)
+            line = f"{self.doing}: storing {name}: it has not arrived whole. {what_to_do}"
+            raise Failure(line, is_final=False)
+
+    def rename_temporary(self) -> None:
+        """Give the new file its name, over the old one. Raises CannotRename, too.
+
+        On Clever's server a plain rename does that. OpenSSH has posix-rename for it, over which
+        Clever's would end the session.
+        """
+        try:
+            with self.step(f"renaming {TEMPORARY}"):
+                self.rename(TEMPORARY, OUTPUT.name)
+        except Refused as refusal:
+            try:
+                with self.step(f"renaming {TEMPORARY}"):
+                    self.sftp_client.posix_rename(TEMPORARY, OUTPUT.name)
+            except Failure as failure:
+                raise CannotRename(str(refusal), isinstance(failure, Refused)) from failure
 
 
-def check_ids(known: dict[IdFile, set[str]], today: date, force: bool) -> None:
-    """Log which sections Clever would refuse. Raises Failure if they are too many."""
-    remarks: dict[str, list[str]] = {}
-    not_ended = 0
-    refused = 0
-    for section in sections_in(OUTPUT):
-        if not has_not_ended(section, today):
-            continue
-        not_ended += 1
-        ids = {file: value(section, file.column) for file in known}
-        # A section without staff has a remark of its own.
-        missing = [file for file in known if ids[file] and ids[file] not in known[file]]
-        if missing:
-            refused += 1
-        course = f"{value(section, 'Course_number')}.{value(section, 'Section_number')}"
-        for file in missing:
-            remarks.setdefault(file.remark, []).append(f"{value(section, 'School_id')} {course}")
-    log_remarks(remarks)
-    if refused > MAX_LOST * not_ended and not force:
-        reasons = ", ".join(f"{remark}: {len(remarks[remark]):,}" for remark in remarks)
-        places = "; ".join(file.where_to_look for file in known if file.remark in remarks)
+def is_new(now: State, old: State, content: bytes) -> bool:
+    """Whether a file has the size of `content`, and is not the one that was there before."""
+    if now is None or now.st_size != len(content):
+        return False
+    return old is None or (now.st_size, now.st_mtime) != (old.st_size, old.st_mtime)
+
+
+def clever_server() -> tuple[str, int]:
+    """The host and port that CLEVER_SFTP_ADDRESS names. Raises Failure if it is not an address."""
+    address = CLEVER_SFTP_ADDRESS if "://" in CLEVER_SFTP_ADDRESS else f"//{CLEVER_SFTP_ADDRESS}"
+    with suppress(ValueError):
+        parts = urlsplit(address)
+        host, port = parts.hostname or "", parts.port
+        has_more = parts.username or parts.path.strip("/") or parts.query or parts.fragment
+        mistaken = [CLEVER_SFTP_USERNAME.lower(), CLEVER_SFTP_PASSWORD.lower()]
+        if re.fullmatch(r"[\w.:-]+", host) and not has_more and host not in mistaken:
+            return host, 22 if port is None else port
+    # The address itself is not shown: it may hold a password.
+    line = "CLEVER_SFTP_ADDRESS is not an address. Set it to sftp.clever.com or to host:port"
+    raise Failure(f"{line}, without a user name, a password or a folder", status=2)
+
+
+def only_the_known_key(host: str, port: int) -> pysftp.CnOpts:
+    """pysftp's options: the server must have the first key that known_hosts has for it.
+
+    The format is described in the manual page sshd(8). Raises Failure if there is no key.
+    """
+    fetch_it = "Fetch Clever's host key as the README says in step 4"
+    try:
+        known = paramiko.HostKeys(str(KNOWN_HOSTS))
+    except Exception as error:  # paramiko raises what it stumbles over
+        raise Failure(f"reading known_hosts: {cause(error)}. {fetch_it}") from error
+    keys = known.lookup(f"[{host}]:{port}") or known.lookup(host)
+    if not keys:
+        raise Failure(f"known_hosts has no key of {host}, port {port}. {fetch_it}")
+    key_type, key = next(iter(keys.items()))
+    options = pysftp.CnOpts(str(KNOWN_HOSTS))
+    # pysftp takes one key, and looks for it by the host's name without a port.
+    options.hostkeys = paramiko.HostKeys()
+    options.hostkeys.add(host, key_type, key)
+    return options
+
+
+# The district's other files in Clever's folder, written in upper or lower case: Clever refuses a
+# section whose id is not in them.
+ID_FILES = {"schools.csv": "School_id", "teachers.csv": "Teacher_id"}
+Ids = dict[str, dict[str, str]]  # by column: the ids that Clever knows, with schools' names
+
+
+class Found(NamedTuple):
+    """What lies in Clever's folder."""
+
+    state: State  # of its Sections.csv
+    content: bytes | None  # of its Sections.csv; None if it cannot be read
+    why_not: str  # it cannot be read
+    ids: Ids
+
+
+def look_at_clever(doing: str) -> Found:
+    """Log in, and read what there is. Raises Failure if the line does not hold."""
+    log.info("looking at what Clever has")
+    with Clever(doing) as clever:
+        clever.list_folder()
+        for name in clever.entries:
+            if name != OUTPUT.name and name.lower() == OUTPUT.name.lower():
+                log.info("Clever's folder also has %s, and Clever may read either", name)
+        ids = {}
+        for name, column in ID_FILES.items():
+            try:
+                ids[column] = ids_in(clever, name, column)
+            except (Refused, ValueError) as error:
+                level = logging.WARNING if isinstance(error, ValueError) else logging.INFO
+                why_not = cause(error.__cause__ or error)
+                log.log(level, "ids are not compared with Clever's %s: %s", name, why_not)
+        is_listed = clever.are_all_listed or OUTPUT.name in clever.entries
+        state = clever.entries.get(OUTPUT.name) if is_listed else clever.state(OUTPUT.name)
+        try:
+            content = clever.read(OUTPUT.name, state) if state else None
+            return Found(state, content, "", ids)
+        except (Refused, ValueError) as error:
+            return Found(state, None, cause(error.__cause__ or error), ids)
+
+
+def ids_in(clever: Clever, file_name: str, column: str) -> dict[str, str]:
+    """The ids in a column of a file in Clever's folder, with the schools' names.
+
+    Raises Refused, or ValueError if it cannot be read.
+    """
+    states = [state for name, state in clever.entries.items() if name.lower() == file_name]
+    if not states:
+        raise Refused("there is none")
+    return {
+        clean(row.get(column)): clean(row.get("School_name"))
+        for state in states
+        for row in csv_rows(clever.read(state.filename, state), column)
+    }
+
+
+END = "\x04"
+
+
+def csv_rows(content: bytes, *needed: str) -> Iterator[dict[str, str]]:
+    """The rows of a file in any usual form of CSV, by columns that are written as in columns().
+
+    Raises ValueError if it lacks a column that is needed, or ends inside a quoted text: that would
+    hide all lines from there on.
+    """
+    csv.field_size_limit(sys.maxsize)
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    text = io.TextIOWrapper(io.BytesIO(content), encoding, errors="replace")
+    lines = chain((line.replace("\0", "") for line in text), [END])
+    header = next(lines)
+    separator = max(",;\t", key=header.count)
+    names = next(csv.reader([header], delimiter=separator))
+    keys = [name.strip().capitalize().replace(" ", "_") for name in names]
+    if not set(needed) <= set(keys):
+        raise ValueError(f"it has no columns {', '.join(needed)}")
+    reader = csv.reader(lines, delimiter=separator)
+    first_line = last_line = 1
+    for row in reader:
+        if row == [END]:
+            return
+        first_line = last_line + 1
+        last_line = reader.line_num + 1  # the header is not the reader's
+        yield dict(zip(keys, row, strict=False))
+    raise ValueError(f"line {first_line} cannot be read: a quote in it is never closed")
+
+
+class Before(NamedTuple):
+    """What the new sections are compared with."""
+
+    source: str  # what that is; why there is nothing, if there are no sections
+    content: bytes | None = None  # as it was read
+    sections: dict[str, Section] = {}  # by Section_id
+    columns: Collection[str] = ()  # those of columns() that it has
+
+
+def what_clever_has(
+    found: Found | None, last_file: bytes | None, district: District, force: bool
+) -> Before:
+    """Clever's own sections; if they cannot be read, those of the last upload.
+
+    `found` is None if nobody has looked, `last_file` the Sections.csv that lay here. Raises Failure
+    if there are neither: what cannot be compared replaces nothing unseen.
+    """
+    copy = bytes_of(UPLOADED)
+    sources = {UPLOADED.name: copy}
+    reasons = []
+    if found:
+        if not found.state:
+            return Before("first upload")
+        if copy is not None and found.content not in (None, copy, last_file):
+            log.warning("somebody else has changed Clever's %s since the last upload", OUTPUT.name)
+        day = datetime.fromtimestamp(found.state.st_mtime or 0)
+        sources = {f"Clever's {OUTPUT.name} of {day:%b %d}": found.content} | sources
+        reasons = [found.why_not] if found.why_not else []
+    for source, content in sources.items():
+        try:
+            if content is not None:
+                return read_sections(content, source, district)
+        except ValueError as error:
+            reasons.append(f"{source}: {error}")
+    if found and not force:
         raise Failure(
-            f"Clever would refuse {refused:,} of {not_ended:,} sections that have not ended "
-            f"({reasons}). Look at {places}; --force uploads anyway"
+            f"Clever's {OUTPUT.name} cannot be compared ({'; '.join(reasons)}), and there is no "
+            f"copy of the last upload that can. Look at it in Clever, and at {OUTPUT.name} here; "
+            "if that is right, run once with --force, which uploads it anyway"
+        )
+    log.info("nothing is compared. %s", "; ".join(reasons))
+    return Before("not compared")
+
+
+def read_sections(content: bytes, source: str, district: District) -> Before:
+    """The sections in a file. Raises ValueError if it is no sections file."""
+    sections: dict[str, Section] = {}
+    there: set[str] = set()
+    for row in csv_rows(content, "School_id", "Section_id", "Teacher_id"):
+        there |= row.keys()
+        school_id, section_id, *others = [clean(row.get(column)) for column in columns()]
+        staff = tuple(teacher for teacher in others[:MAX_STAFF] if teacher)
+        section = Section(school_id, section_id, staff, *others[MAX_STAFF:])
+        new = district.sections.get(section_id)
+        if section_id:  # and no blank line; of two with one id, Clever takes the first
+            # Most are as they were: such a one is in memory once.
+            sections.setdefault(section_id, new if new == section else section)
+    if not sections:
+        return Before("first upload", content)
+    log.info("comparing with %s, %s", source, count(len(sections), "section"))
+    lacking = [column for column in columns() if column not in there]
+    if lacking:
+        log.info("it lacks these columns, which are not compared: %s", ", ".join(lacking))
+    return Before(source, content, sections, there)
+
+
+class Change(NamedTuple):
+    """A section that is added or removed, or one value of a section that is changed."""
+
+    kind: str  # added, removed or changed
+    section: Section
+    column: str = ""
+    before: str = ""
+    after: str = ""
+
+
+def changes_between(before: Before, district: District) -> Iterator[Change]:
+    """What an upload would change in Clever, if there is something to compare with."""
+    for section_id, new in district.sections.items() if before.sections else ():
+        old = before.sections.get(section_id)
+        if old is None:
+            yield Change("added", new)
+        elif old is not new:
+            for column, was, becomes in zip(columns(), old.row(), new.row(), strict=True):
+                if was != becomes and column in before.columns:
+                    yield Change("changed", new, column, was, becomes)
+    for section_id, old in before.sections.items():
+        if section_id not in district.sections:
+            yield Change("removed", old)
+
+
+def summary(changes: list[Change]) -> str:
+    """How much changes, such as "+12, -3, 41 changed: Period 38, Teacher_id 3"."""
+    sections = {(change.kind, change.section.section_id) for change in changes}
+    kinds = Counter(kind for kind, _ in sections)
+    values = Counter(change.column for change in changes if change.column)
+    counts = f"+{kinds['added']:,}, -{kinds['removed']:,}, {kinds['changed']:,} changed"
+    per_column = ", ".join(f"{column} {number:,}" for column, number in values.most_common())
+    return f"{counts}: {per_column}" if values else counts
+
+
+def tell_changes(changes: list[Change], before: Before, schools: dict[str, str]) -> None:
+    """Write Sections.changes.csv, and log a line for each school that changes."""
+    header = ["kind", "school_id", "school_name", "section_id", "course", "period"]
+    rows = []
+    by_school = defaultdict(list)
+    for change in changes:
+        section = change.section
+        school = [section.school_id, schools.get(section.school_id, "")]
+        about = [section.section_id, section.course_name, section.period]
+        rows.append([change.kind, *school, *about, change.column, change.before, change.after])
+        by_school[section.school_id].append(change)
+    if before.sections:
+        write(CHANGES, csv_bytes([*header, "column", "before", "after"], rows))
+    old_counts = Counter(section.school_id for section in before.sections.values())
+    for number, of_school in sorted(by_school.items()):
+        old_count = old_counts[number]
+        kinds = Counter(change.kind for change in of_school)
+        new_count = old_count + kinds["added"] - kinds["removed"]
+        name = clean(f"{number} {schools.get(number, '')}")
+        counts = f"{old_count:,} -> {count(new_count, 'section')}"
+        log.info("%s: %s (%s)", name, counts, summary(of_school))
+
+
+# ==== 4 check: what Clever would lose or refuse ===================================================
+
+# Why Clever would lose or refuse a section, and where to look for the reason.
+NOT_THERE = "not in the new file"
+NO_STAFF = "without any of their staff"
+NO_COURSE = "without their course name"
+NO_SCHOOL = "school not in Clever's schools file"
+NO_TEACHER = "lead teacher not in Clever's teachers file"
+WHERE_TO_LOOK = {
+    NOT_THERE: "in PowerSchool at schools, terms, sections",
+    NO_STAFF: "in PowerSchool at sectionteacher, teachers, TEACHER_ID_COLUMN",
+    NO_COURSE: "in PowerSchool at courses",
+    NO_SCHOOL: "at IGNORED_SCHOOLS, or the schools file",
+    NO_TEACHER: "at TEACHER_ID_COLUMN, or the teachers file",
+}
+
+
+def check(
+    before: Before, district: District, ids: Ids, names: dict[str, str], options: argparse.Namespace
+) -> None:
+    """Raise Failure if Clever would lose or refuse too many sections, unless that is forced.
+
+    Only sections whose term has not ended count. What is not reason enough to stop is logged.
+    """
+    old = [section for section in before.sections.values() if lasts(section, options.date)]
+    new = [section for section in district.sections.values() if lasts(section, options.date)]
+    losses: Findings = defaultdict(list)
+    for section in old:
+        losses[why_lost(section, district.sections.get(section.section_id))].append(section)
+    refusals: Findings = defaultdict(list)
+    for section in new:
+        refusals[why_refused(section, ids)].append(section)
+    for findings in (losses, refusals):
+        findings.pop("", None)  # nothing is wrong with these
+    log_findings(refusals)
+    if not options.force:
+        hold_back("lose", losses, len(old))
+        hold_back("refuse", refusals, len(new))
+        check_staff(old, new)
+    schools = Counter(section.school_id for section in old)
+    for number in sorted(schools.keys() - {section.school_id for section in new}):
+        school = clean(f"{number} {names.get(number, '')}")
+        log.warning(
+            "Clever loses all %s of school %s. If that is wrong, look in PowerSchool at its terms, "
+            "and put the last file back as the README says",
+            *(count(schools[number], "section"), school),
         )
 
 
-def upload(server: CleverServer, today: date, force: bool) -> None:
-    """Replace Clever's Sections.csv with the new one. Raises Failure."""
-    content = OUTPUT.read_bytes()
-    key = host_key(server)
-    name = TEMPORARY.name
-    ids_are_checked = False
-    attempt = 1
-    while True:
-        try:
-            with clever_session(server, key) as clever:
-                if not ids_are_checked:
-                    ids_are_checked = True
-                    known, usable = read_ids(clever)
-                    if known:
-                        check_ids(known, today, force)
-                    if not usable:
-                        continue  # on a new connection; this is no failed attempt
-                remove_temporary(clever)
-                send_file(clever, name, content, pipelined=attempt == 1)
-                if name == OUTPUT.name or rename(clever, server, key):
-                    return
-            # From now on in place, and on a new connection: the server may have ended this one.
-            name = OUTPUT.name
-        except Failure:
-            raise
-        except Exception as error:
-            give_up_or_wait(f"uploading to {server.host}", error, CLEVER, attempt)
-            attempt += 1
+def lasts(section: Section, today: date) -> bool:
+    """Whether a section's term has not ended; a term without a readable end has not."""
+    return read_day(section.term_end) >= today
 
 
-# ================================================================================================
-# The run
-# ================================================================================================
+@cache
+def read_day(text: str) -> date:
+    """The day that is written as MM/DD/YYYY or YYYY-MM-DD; the end of time for anything else."""
+    for form in ("%m/%d/%Y", "%Y-%m-%d"):
+        with suppress(ValueError):
+            return datetime.strptime(text, form).date()
+    return date.max
 
 
-def run(options: argparse.Namespace) -> None:
-    """One night's work. Raises Failure."""
-    started = time.monotonic()
-    check_settings()
-    check_variables(options.dry_run)
-    server = None if options.dry_run else clever_server()
-    lock.take()
-    report = export(options.date)
-    comparison = None
-    changes = "first upload"
-    if UPLOADED.exists():
-        comparison = compare_with_clever(report, options.date)
-        changes = "not compared"
-    if comparison:
-        check_losses(comparison, report, options.force)
-        changes = str(comparison)
-    elif not options.force:
-        check_staff(report)
-    if not report.sections:
-        log.info("no school is in session: nothing written, nothing uploaded")
+def why_lost(old: Section, new: Section | None) -> str:
+    """Why Clever would lose one of its sections; "" if it would not."""
+    if new is None:
+        return NOT_THERE
+    # One who stays is enough. If all are others, their ids may be from another column.
+    if old.staff and not set(old.staff) & set(new.staff):
+        return NO_STAFF
+    return NO_COURSE if old.course_name and not new.course_name else ""
+
+
+def why_refused(new: Section, ids: Ids) -> str:
+    """Why Clever would refuse a section for an id; "" if it would not. No staff: check_staff."""
+    if new.school_id not in ids.get("School_id", [new.school_id]):
+        return NO_SCHOOL
+    is_known = not new.staff or new.staff[0] in ids.get("Teacher_id", new.staff)
+    return "" if is_known else NO_TEACHER
+
+
+def hold_back(verb: str, findings: Findings, total: int) -> None:
+    """Raise Failure if Clever would lose or refuse too many of the sections."""
+    found = [section for sections in findings.values() for section in sections]
+    if not are_too_many(found, total):
         return
-    done = "dry run, not uploaded"
-    if server:
-        upload(server, options.date, options.force)
-        keep_copies(keep_previous=comparison is not None)
-        done = "uploaded"
-    sections = count(sum(report.sections.values()), "section")
-    schools = count(len(report.sections), "school")
-    seconds = time.monotonic() - started
-    log.info("%s in %s (%s), %s, %.1f s", sections, schools, changes, done, seconds)
+    reasons = []
+    for reason, sections in findings.items():
+        schools = Counter(section.school_id for section in sections)
+        counts = ", ".join(f"school {school}: {number:,}" for school, number in schools.items())
+        reasons.append(f"{len(sections):,} {reason} ({counts})")
+    places = ", ".join(WHERE_TO_LOOK[reason] for reason in findings)
+    raise Failure(
+        f"Clever would {verb} {len(found):,} of {total:,} sections that have not ended: "
+        f"{'; '.join(reasons)}. Look at {OUTPUT.name} and {CHANGES.name}, and {places}; if the "
+        "file is right, run once with --force, which uploads it anyway"
+    )
+
+
+def are_too_many(sections: Collection[Section], total: int) -> bool:
+    """Whether these are more than MAX_LOST of a total, and more than two."""
+    return len(sections) > max(2, MAX_LOST * total)
+
+
+def check_staff(old: list[Section], new: list[Section]) -> None:
+    """Say so if many more sections than before have no staff. Raises Failure if all have none.
+
+    Before a term many sections have none yet: so that alone is no reason to stop.
+    """
+    without = [section for section in new if not section.staff]
+    if new and len(without) == len(new):
+        raise Failure(
+            "PowerSchool shows no staff for any section. Look there at sectionteacher, teachers, "
+            "and at the settings that leave some out; --force uploads anyway"
+        )
+    before = [section for section in old if not section.staff]
+    if are_too_many(without, len(new)) and len(without) > len(before):
+        counts = (f"{len(without):,}", count(len(new), "section"), f"{len(before):,}")
+        log.warning("%s of %s have no staff, so Clever refuses them; before, %s had none", *counts)
+
+
+def check_summer(before: Before, today: date) -> None:
+    """Check that it is summer if no school is in session. Raises Failure."""
+    lasting = [section for section in before.sections.values() if lasts(section, today)]
+    if are_too_many(lasting, len(lasting)):
+        raise Failure(
+            f"no school is in session, yet {len(lasting):,} of Clever's sections have not ended. "
+            "Look at this machine's date, and in PowerSchool at terms"
+        )
+    log.info("no school is in session: nothing written, nothing uploaded")
+
+
+def warn_of_big_change(changes: list[Change], before: Before) -> None:
+    """Say so if so many sections change that apps hold the sync: more than three quarters."""
+    columns = Counter(change.column for change in changes if change.column)
+    changed = len({change.section.section_id for change in changes if change.column})
+    if changed > 0.75 * len(before.sections):
+        [(column, _)] = columns.most_common(1)
+        total = count(len(before.sections), "section")
+        line = f"{changed:,} of Clever's {total} change, most of all in {column}"
+        log.warning(
+            "%s: apps may hold the sync. Look at %s, and at the settings", line, CHANGES.name
+        )
+
+
+# ==== 5 upload, 6 tell ============================================================================
+
+
+def upload(doing: str, content: bytes, old: State) -> None:
+    """Replace Clever's Sections.csv; `old` is what was known of it before. Raises Failure."""
+    log.info("uploading %.1f MB", len(content) / 1_000_000)
+    try:
+        trying(doing, lambda: send(doing, TEMPORARY, content, old))
+    except CannotRename as refusal:
+        log.info("Clever cannot rename, so %s is written in place: %s", OUTPUT.name, refusal)
+        trying(doing, lambda: send(doing, OUTPUT.name, content, old))
+
+
+def send(doing: str, name: str, content: bytes, old: State) -> None:
+    """Store the new file under a name, and rename it if it is the temporary one. Raises Failure."""
+    with Clever(doing) as clever:
+        clever.store(name, content)
+        try:
+            if name == TEMPORARY:
+                clever.rename_temporary()
+        except Failure as failure:
+            # The answer may be lost, and the file be renamed.
+            if failure.is_final or not is_in_clever(doing, content, old):
+                raise
+
+
+def is_in_clever(doing: str, content: bytes, old: State) -> bool:
+    """Whether a listing shows the new file; a look at its name could find the temporary one."""
+    try:
+        with Clever(doing) as clever:
+            clever.list_folder()
+            return is_new(clever.entries.get(OUTPUT.name), old, content)
+    except Failure as failure:
+        log.info("whether the file was renamed cannot be seen: %s", failure)
+        return False
+
+
+def keep_copies(content: bytes, before: Before) -> None:
+    """Keep what was uploaded and, if that is different, what Clever had before. Raises Failure."""
+    try:
+        if before.content not in (None, content):
+            write(PREVIOUS, before.content)
+        write(UPLOADED, content)
+    except Failure as failure:
+        raise Failure(f"uploaded, but {failure}") from failure
+
+
+# ==== Starting ====================================================================================
+
+
+# For each form that a setting can have: what to write.
+FORMS = {
+    str: 'a text without blanks, such as "expression"',
+    bool: "True or False",
+    int: "a whole number, such as 10",
+    float: "a number, such as 0.1, which as a share is 10%",
+    set[int]: "numbers in braces, such as {300, 310}; none is set()",
+    set[str]: 'texts in braces, such as {"LUNCH", "DUTY"}; none is set()',
+    list[str]: 'texts in brackets, such as ["Math", "Science"]',
+    dict[str, str]: 'pairs of texts in braces, such as {"Mat": "Math"}; none is {}',
+    dict[int, str]: 'numbers and texts in braces, such as {0: "Kindergarten"}; none is {}',
+}
+MAY_BE_0 = {"MAX_LOST", "RETRY_DELAY_SECONDS", "TERM_START_OFFSET_DAYS", "TERM_END_OFFSET_DAYS"}
+
+
+def check_settings() -> None:
+    """Raise Failure if a setting does not have the form that is noted beside its name."""
+    for name, form in sys.modules[__name__].__annotations__.items():
+        value = globals()[name]
+        is_right = has_form(value, form)
+        if is_right and form is str:
+            is_right = re.fullmatch(r"[\w.-]*", value) is not None
+        if is_right and form in (int, float):
+            most = 1 if name == "MAX_LOST" else 86_400
+            is_right = 0 <= value <= most and (value > 0 or name in MAY_BE_0)
+        if not is_right:
+            raise Failure(f"{name} has a wrong form. Write {FORMS[form]}", status=2)
+
+
+def has_form(value: Any, form: Any) -> bool:
+    """Whether a value is of a type such as int or dict[str, str]."""
+    kinds = get_args(form)
+    if not kinds:
+        return type(value) is form or (form is float and type(value) is int)
+    if type(value) is not get_origin(form):
+        return False
+    items = value.items() if isinstance(value, dict) else [(item,) for item in value]
+    return all(type(part) is kind for item in items for part, kind in zip(item, kinds, strict=True))
 
 
 def check_variables(dry_run: bool) -> None:
     """Raise Failure if a variable of the environment is missing or cannot be right."""
-    needed = {
-        "POWERSCHOOL_READ_USER": POWERSCHOOL_READ_USER,
-        "POWERSCHOOL_DB_PASSWORD": POWERSCHOOL_DB_PASSWORD,
-        "POWERSCHOOL_PROD_DB": POWERSCHOOL_PROD_DB,
-    }
-    if not dry_run:
-        needed |= {
-            "CLEVER_SFTP_USERNAME": CLEVER_SFTP_USERNAME,
-            "CLEVER_SFTP_PASSWORD": CLEVER_SFTP_PASSWORD,
-            "CLEVER_SFTP_ADDRESS": CLEVER_SFTP_ADDRESS,
-        }
-    missing = [name for name in needed if not needed[name]]
+    needed = ["POWERSCHOOL_READ_USER", "POWERSCHOOL_DB_PASSWORD", "POWERSCHOOL_PROD_DB"]
+    clever = ["CLEVER_SFTP_USERNAME", "CLEVER_SFTP_PASSWORD", "CLEVER_SFTP_ADDRESS"]
+    if not dry_run or any(globals()[name] for name in clever):
+        needed += clever
+    missing = [name for name in needed if not globals()[name]]
     if missing:
         raise Failure(f"missing or empty variables: {', '.join(missing)}", status=2)
-    for name, text in needed.items():
-        # A Windows editor may leave a carriage return there, or another encoding. Tried, that might
-        # lock the account.
-        if text[-1].isspace():
-            raise Failure(f"{name} ends in a blank or a line end. Remove it", status=2)
-        if any("\ud800" <= character <= "\udfff" for character in text):
+    for name in needed:
+        if any("\ud800" <= character <= "\udfff" for character in globals()[name]):
             raise Failure(f"{name} is not in UTF-8. Save the file that sets it as UTF-8", status=2)
-
-
-def check_settings() -> None:
-    """Raise Failure if a setting has a form that would do something else than it says."""
-    sets: list[tuple[str, object, type, str]] = [
-        ("HIGH_SCHOOL_IDS", HIGH_SCHOOL_IDS, int, "{300, 310}"),
-        ("IGNORED_SCHOOLS", IGNORED_SCHOOLS, int, "{800, 999999}"),
-        ("IGNORED_COURSES", IGNORED_COURSES, str, '{"LUNCH", "DUTY"}'),
-        ("IGNORED_ROLES", IGNORED_ROLES, str, '{"Class Observer", "Aide"}'),
-    ]
-    for name, setting, kind, example in sets:
-        if not isinstance(setting, set) or not all(isinstance(item, kind) for item in setting):
-            raise Failure(
-                f"{name} has a wrong form. Write it like {example}; none is set()", status=2
-            )
-    if not 0 <= MAX_LOST <= 1:
-        raise Failure("MAX_LOST has a wrong form. It is a share: 0.1 is 10%", status=2)
-
-
-class Lock:
-    """Keeps two runs from working at once: both would write the same files."""
-
-    taken = False
-
-    def take(self) -> None:
-        """Take it, until this run ends, however it ends. Raises Failure if another run has it."""
-        try:
-            self.file = open(LOCK, "a")
-            fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise Failure("another run is at work. Wait for its end") from error
-        except OSError as error:
-            raise failed(f"locking {LOCK.name}", error) from error
-        self.taken = True
-
-
-lock = Lock()
-
-
-def keep_copies(keep_previous: bool) -> None:
-    """Keep what was uploaded and, if it is different, what Clever had before. Raises Failure."""
-    try:
-        if keep_previous and not filecmp.cmp(UPLOADED, OUTPUT, shallow=False):
-            copy_whole(UPLOADED, PREVIOUS)
-        copy_whole(OUTPUT, UPLOADED)
-    except OSError as error:
-        raise failed(f"uploaded, but not copied to {UPLOADED.name}", error) from error
-
-
-def copy_whole(source: Path, target: Path) -> None:
-    """Copy a file so that the target is never half written. Raises OSError."""
-    try:
-        shutil.copyfile(source, TEMPORARY)
-        TEMPORARY.replace(target)
-    finally:
-        TEMPORARY.unlink(missing_ok=True)
+    if CLEVER_SFTP_ADDRESS:
+        clever_server()
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -1453,82 +1587,65 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="upload nothing; needs no CLEVER_ variable"
-    )
-    parser.add_argument(
-        "--force", action="store_true", help="upload even if Clever loses or refuses many sections"
-    )
-    parser.add_argument("--date", type=day, default=date.today(), help="run as if on YYYY-MM-DD")
-    parser.add_argument(
-        "-v",
-        "--verbose",
-        action="store_true",
-        help="show progress, and up to twenty sections each that are added, removed and changed",
-    )
-    try:
-        return parser.parse_args()
-    except OSError as error:  # the command line is wrong, and standard error is full
-        raise SystemExit(2) from error
-
-
-def day(text: str) -> date:
-    """The day YYYY-MM-DD. Raises ValueError if it is none, or too far off to calculate with."""
-    chosen = date.fromisoformat(text)
-    try:
-        chosen + timedelta(days=TERM_START_OFFSET_DAYS + 1)
-    except OverflowError as error:
-        raise ValueError(str(error)) from error
-    return chosen
+    add = parser.add_argument
+    add("--dry-run", action="store_true", help="upload nothing; needs no CLEVER_ variable")
+    add("--force", action="store_true", help="upload even if Clever loses or refuses many sections")
+    day = date.fromisoformat
+    add("--date", type=day, default=date.today(), help="run as if on YYYY-MM-DD")
+    add("-v", "--verbose", action="store_true", help="show what a terminal shows, also without one")
+    add("--version", action="version", version=f"clever_sections.py {VERSION}")
+    return parser.parse_args()
 
 
 def start_logging(verbose: bool) -> None:
-    """Start the log and what goes to the screen. Raises Failure.
+    """Start the log, which has everything, and what goes to the screen. Raises Failure.
 
-    The log has everything. A terminal shows progress, too. Without a terminal, cron mails what goes
-    to the screen, so that is only what is new tonight.
+    A terminal shows progress. What goes to no terminal is mailed by cron: only what is new tonight.
     """
     screen = logging.StreamHandler()
     screen.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
-    if verbose:
-        screen.setLevel(logging.DEBUG)
-    elif sys.stderr and sys.stderr.isatty():
-        screen.setLevel(logging.INFO)
-    else:
-        screen.setLevel(logging.WARNING)
-        screen.addFilter(lambda record: record.name != standing_log.name)
+    is_watched = verbose or (sys.stderr and sys.stderr.isatty())
+    screen.setLevel(logging.INFO if is_watched else logging.WARNING)
     log.addHandler(screen)
     log.setLevel(logging.DEBUG)
     # A log or a screen that cannot be written must not stop the job.
     logging.raiseExceptions = False
     # paramiko raises what it logs, so it would be said twice.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
-    try:
-        file = RotatingFileHandler(
-            LOG, maxBytes=1_000_000, backupCount=9, encoding="utf-8", errors="backslashreplace"
-        )
-    except OSError as error:
-        raise failed("opening the log", error) from error
-    file.setFormatter(
-        logging.Formatter("%(asctime)s %(levelname)s %(message)s", "%Y-%m-%d %H:%M:%S")
-    )
+    with step("opening the log", HERE):
+        file = RotatingFileHandler(LOG, "a", 1_000_000, 9, "utf-8", errors="backslashreplace")
+        LOG.chmod(0o600)
+    form = "%(asctime)s %(levelname)s %(message)s"
+    file.setFormatter(logging.Formatter(form, "%Y-%m-%d %H:%M:%S"))
     log.addHandler(file)
+
+
+def interrupted(number: int, frame: FrameType | None) -> NoReturn:
+    """Handle Ctrl-C, SIGTERM or a closed terminal: say so, and end before a library goes on."""
+    log.error("interrupted: Clever has the old file or the whole new one")
+    os._exit(128 + number)
 
 
 def main() -> int:
     """Run the job for the command line, and return the exit status."""
     options = parse_arguments()
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # nohup has SIGHUP ignored, and that is to stay so.
-        if signal.getsignal(number) != signal.SIG_IGN:
+    # What is written holds ids of staff, and the guard trusts the copy: only for this user.
+    os.umask(0o077)
+    endings = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+    for number in endings:
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup wants SIGHUP to be
             signal.signal(number, interrupted)
+    # Whoever started the job may have blocked them.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, endings | {signal.SIGALRM})
+    # paramiko's threads would print what they raise; the job meets the same, and says it in a line.
+    threading.excepthook = lambda args: None
     try:
         start_logging(options.verbose)
         run(options)
         return 0
-    except Failure as error:
-        log.error("%s", error)
-        return error.status
+    except Failure as failure:
+        log.error("%s", failure)
+        return failure.status
     except Exception as error:
         place = traceback.extract_tb(error.__traceback__)[-1]
         where = f"{Path(place.filename).name}, line {place.lineno}"
@@ -1537,263 +1654,97 @@ def main() -> int:
         return 1
 
 
-# ================================================================================================
-# When something fails
-# ================================================================================================
+# ==== What to do about an error ===================================================================
 
-
-class Failure(Exception):
-    """Why the run ends: its text is the one line that people see, `status` the exit status."""
-
-    def __init__(self, line: str, status: int = 1) -> None:
-        """A line and an exit status, which is 2 for an option, a variable or a setting."""
-        super().__init__(clean(line))
-        self.status = status
-
-
-class TookTooLong(Exception):
-    """A time limit is over. Not a TimeoutError, because the libraries catch those themselves."""
-
-
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TookTooLong in the block if it takes longer than these seconds."""
-
-    def stop(number: int, frame: FrameType | None) -> NoReturn:
-        """Handle SIGALRM."""
-        raise TookTooLong("no answer in time")
-
-    signal.signal(signal.SIGALRM, stop)
-    # Once more each second after that, as a library may be too busy to notice the first one.
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def interrupted(number: int, frame: FrameType | None) -> NoReturn:
-    """Handle Ctrl-C, SIGTERM or a closed terminal: say so, tidy up, and end at once."""
-    log.error("interrupted: Clever has the old file or the whole new one")
-    if lock.taken:
-        TEMPORARY.unlink(missing_ok=True)
-    os._exit(128 + number)
-
-
-# Where something can fail, and whom to ask about what is not in the table below.
-POWERSCHOOL = "PowerSchool"
-CLEVER = "Clever"
-HERE = "here"
-WHOM_TO_ASK = {
-    POWERSCHOOL: "If it happens again, show this line to whoever runs PowerSchool's database",
-    CLEVER: "If it happens again, show this line to Clever's support",
-    HERE: "If it happens again, show this line to whoever runs this machine",
-}
-
-
-class Advice(NamedTuple):
-    """What to do when a library says something."""
-
-    pattern: str  # for what it says
-    text: str
-    places: tuple[str, ...] = (POWERSCHOOL, CLEVER)
-    is_final: bool = False  # trying again cannot help, or may lock an account
-
+CHECK_LOG_IN = "Check POWERSCHOOL_READ_USER and POWERSCHOOL_DB_PASSWORD"
+LOG_IN_REFUSED = (
+    "Check CLEVER_SFTP_USERNAME and CLEVER_SFTP_PASSWORD; if both are right, ask Clever's support "
+    "to let this account log in with a password"
+)
 
 # What python-oracledb says of a connect string that it cannot read.
 CONNECT_STRING_CODES = (
     "DPY-(2049|2056|2059|3001|3029|4000|4017|4018|4021|4022|4026|4027|4028|4030|4032|4038)"
 )
 
-ADDRESS = {POWERSCHOOL: "POWERSCHOOL_PROD_DB", CLEVER: "CLEVER_SFTP_ADDRESS", HERE: ""}
-
-# The first pattern that fits counts. {address} is the variable that has the server's address. The
-# codes are explained in Oracle's error help (ORA-) and in python-oracledb's documentation (DPY-).
-ADVICE = [
-    Advice(
-        "ORA-01017|ORA-01005",
-        "Check POWERSCHOOL_READ_USER and POWERSCHOOL_DB_PASSWORD",
-        is_final=True,
+# What a library says, after the place ("PowerSchool: ORA-01017: ..."), and what to do about it. The
+# first pattern that fits counts; {address} is the variable that has the server's address. The codes
+# are explained in Oracle's error help (ORA-) and in python-oracledb's documentation (DPY-).
+# First where trying again cannot help, or may lock an account.
+FINAL_ADVICE = {
+    "ORA-01017|ORA-01005": CHECK_LOG_IN,
+    "ORA-28000": "Have the account unlocked, and check POWERSCHOOL_DB_PASSWORD",
+    "ORA-280(01|02|11)": "Have the password changed, and put it into POWERSCHOOL_DB_PASSWORD",
+    "ORA-01045": "Have CREATE SESSION granted to the account",
+    # Any other refusal of an account, also by a trigger of the district's own.
+    "ORA-28[0-9]{3}|ORA-04088|ORA-20[0-9]{3}": (
+        f"{CHECK_LOG_IN}; if both are right, ask whoever runs PowerSchool's database"
     ),
-    Advice(
-        r"^Authentication failed\.$",
-        "Check CLEVER_SFTP_USERNAME and CLEVER_SFTP_PASSWORD",
-        is_final=True,
+    "ORA-00942|ORA-01031|ORA-41900": (
+        "Have SELECT granted to the account on the tables that the README names, and set "
+        "TABLE_OWNER if it has no synonyms for them"
     ),
-    Advice(
-        "Bad authentication type",
-        "Clever takes no password for this account. Ask Clever's support to allow one",
-        is_final=True,
+    "ORA-00904": (
+        "Check TEACHER_ID_COLUMN and PERIOD_COLUMN, and that the account may read all columns"
     ),
-    Advice(
-        "ORA-28000",
-        "Have the database's administrator unlock the account, and check POWERSCHOOL_DB_PASSWORD",
-        is_final=True,
-    ),
-    Advice(
-        "ORA-28001|ORA-28002|ORA-28011",
-        "Have the password changed, and put the new one into POWERSCHOOL_DB_PASSWORD",
-        is_final=True,
-    ),
-    Advice("ORA-01045", "Have CREATE SESSION granted to the account", is_final=True),
-    Advice(
-        "ORA-00942|ORA-01031|ORA-41900",
-        "Have SELECT granted to the account on the tables that the README names",
-    ),
-    Advice(
-        "ORA-00904",
-        "Check TEACHER_ID_COLUMN and PERIOD_COLUMN, and that the account may read all columns of "
-        "the tables that the README names",
-    ),
-    Advice(
-        "ORA-12660|Native Network Encryption|DPY-5016",
+    "ORA-01435": "Check TABLE_OWNER",
+    "ORA-12660|Native Network Encryption|DPY-5016": (
         "The database demands Oracle's own encryption, which this job cannot do. Ask for a TLS "
-        "port (tcps://), or use an SSH tunnel, as for a PowerSchool that is hosted",
-        is_final=True,
+        "port (tcps://), or use an SSH tunnel, as for a PowerSchool that is hosted"
     ),
-    Advice(
-        "DPY-3010",
-        "The database is older than Oracle 12.1, with which this job cannot work",
-        is_final=True,
+    "DPY-3010": "The database is older than Oracle 12.1, with which this job cannot work",
+    "DPY-3015": "The password is stored in an old form. Have the same one set once more",
+    "^PowerSchool.*(CERTIFICATE|certificate|DPY-6002|DPY-2018|DPY-4026.*wallet)": (
+        "Put the server's certificate in a wallet, and ?wallet_location=/its/folder after {address}"
     ),
-    Advice(
-        "DPY-3015",
-        "The account's password is stored in an old form. Have the same password set once more",
-        is_final=True,
-    ),
-    Advice(
-        "CERTIFICATE|certificate|DPY-6002|DPY-2018|DPY-4026.*wallet",
-        "Have the server's certificate in a wallet, and name its folder at the end of {address}: "
-        "?wallet_location=/the/folder",
-        places=(POWERSCHOOL,),
-        is_final=True,
-    ),
-    Advice(
-        CONNECT_STRING_CODES,
-        "Check the form of {address}: host:1521/service",
-        is_final=True,
-    ),
-    Advice(
-        "DPY-6001|DPY-6003|ORA-12504|ORA-12505|ORA-12514",
-        "Check the service's name at the end of {address}; if it is right, the database may be "
-        "down",
-    ),
-    Advice(
-        "ORA-01033|ORA-01034|ORA-01035|ORA-01089|ORA-01109|ORA-125[12][0-9]|DPY-6000",
-        "The database is starting, stopping or in its backup: if it is so every night, run the "
-        "job at another hour",
-    ),
-    Advice(
-        "DPY-4024",
-        "If it is so every night, set QUERY_TIMEOUT_SECONDS higher or run the job at another hour",
-    ),
-    Advice("ORA-01555", "If it is so every night, run the job at another hour"),
-    Advice(
-        "Bad host key|no acceptable host key",
+    CONNECT_STRING_CODES: "Check the form of {address}: host:1521/service",
+    "Bad host key": (
         "Ask Clever's support whether their host key is a new one; if so, replace it in "
-        "known_hosts as the README says. Until then, another server may be answering",
-        is_final=True,
+        "known_hosts as the README says. Until then, another server may be answering"
     ),
-    Advice(
-        "Errno -[0-9]|Name or service not known|name resolution|nodename nor servname",
-        "Check the host's name in {address}, and this machine's DNS",
+    "no acceptable host key": (
+        "There is no common algorithm: the server has no key of the type in known_hosts, or signs "
+        "with SHA-1 only. Fetch the key anew as the README says, or ask Clever's support"
     ),
-    Advice("'idna' codec", "Check the host's name in {address}", is_final=True),
-    Advice(
-        "Connection refused|ORA-12541",
-        "Check host and port in {address}; if they are right, the server may be down",
+    "Incompatible (ssh|version)": (
+        "There is no common algorithm. Install a newer paramiko, or ask Clever's support for one"
     ),
-    Advice(
-        "no answer in time, after the log-in",
-        "If it happens again, set CONNECT_TIMEOUT_SECONDS higher, or show this line to Clever's "
-        "support",
-    ),
-    Advice(
-        "No route to host|Network is unreachable|no answer in time|timed out",
-        "Check {address}, and the firewalls between this machine and the server",
-    ),
-    Advice(
-        "No space|[Qq]uota|disk full",
-        "Ask Clever's support to make room for the file",
-        places=(CLEVER,),
-    ),
-    Advice(
-        "Permission denied|not permitted|AccessDenied|Access Denied",
-        f"Ask Clever's support to let the account write {OUTPUT.name} and {TEMPORARY.name}",
-        places=(CLEVER,),
-    ),
-    Advice("No space left|quota", "Make room on this machine's disk", places=(HERE,)),
-    Advice(
-        "Permission denied|not permitted|Read-only",
+    "'idna' codec": "Check the host's name in {address}",
+    "^here.*(No space left|quota)": "Make room on this machine's disk",
+    "^here.*Read-only": "The disk is read-only. Set {address} to a folder that can be written",
+    "^here.*No such file": "Check {address}: the folder must be there",
+    "^here.*(Permission denied|not permitted)": (
         "The user who runs the job must be able to write to it and to its folder. What a run as "
-        "another user has left there, give to that user with chown",
-        places=(HERE,),
+        "another user has left there, give to that user with chown"
     ),
-    Advice("Is a directory", "Remove or rename that folder", places=(HERE,)),
-    Advice("No such file.*known_hosts", FETCH_THE_KEY, places=(HERE,)),
-]
-
-
-def advice(error: object, place: str) -> tuple[str, bool]:
-    """What to do about an error, and whether it is final."""
-    for known in ADVICE:
-        if place in known.places and re.search(known.pattern, words(error)):
-            return known.text.format(address=ADDRESS[place]), known.is_final
-    return WHOM_TO_ASK[place], False
-
-
-def words(error: object) -> str:
-    """What a library says of its error; the name of the error if it says nothing."""
-    if isinstance(error, TimeoutError) and not str(error):
-        return "no answer in time, after the log-in"
-    return str(error) or type(error).__name__
-
-
-def cause(error: object) -> str:
-    """What a library says of its error: on one line, and without secrets."""
-    text = words(error)
-    if text.startswith("DPY-"):
-        # The driver may quote the connect string, in which people may have put a password: in
-        # quotes, or after a colon.
-        text = re.sub('".*"', '"..."', text, flags=re.DOTALL)
-        if re.match(CONNECT_STRING_CODES, text):
-            text = ": ".join(text.split(": ")[:2])
-    for secret in (POWERSCHOOL_DB_PASSWORD, CLEVER_SFTP_PASSWORD):
-        # No library quotes a password, but a server might. A short one could be part of any word.
-        if len(secret) >= 8:
-            text = text.replace(secret, "*****")
-    text = re.sub(r"\s*Help: https?://\S+", "", text)  # a link to the driver's manual
-    return clean(text).rstrip(".: ")
-
-
-def failed(doing: str, error: BaseException, place: str = HERE) -> Failure:
-    """A Failure that says what was being done, the cause, and what to do about it."""
-    what_to_do, _ = advice(error, place)
-    return Failure(f"{doing}: {cause(error)}. {what_to_do}")
-
-
-def is_final(error: BaseException, place: str) -> bool:
-    """Whether trying again cannot help, or may lock an account."""
-    _, final = advice(error, place)
-    return final
-
-
-def give_up_or_wait(doing: str, error: Exception, place: str, attempt: int) -> None:
-    """After a failed attempt, wait for the next one. Raises Failure if there is to be none."""
-    why = failed(doing, error, place)
-    if is_final(error, place) or attempt >= CONNECT_ATTEMPTS:
-        raise why from error
-    log.info("attempt %d: %s", attempt, why)
-    time.sleep(RETRY_DELAY_SECONDS)
+    "^here.*Is a directory": "Remove or rename that folder",
+}
+ADVICE = {
+    "DPY-6001|DPY-6003|ORA-12504|ORA-12505|ORA-12514": (
+        "Check the service's name at the end of {address}; if it is right, the database may be down"
+    ),
+    "ORA-01033|ORA-01034|ORA-01035|ORA-01089|ORA-01109|ORA-125[12][0-9]|DPY-6000": (
+        "The database is starting, stopping or in its backup. If it is so every night, run the job "
+        "at another hour"
+    ),
+    "DPY-4024": "If it is so every night, set QUERY_TIMEOUT_SECONDS higher",
+    "ORA-01555|ORA-01466": "If it is so every night, run the job at another hour",
+    "Errno -[0-9]|Name or service not known|name resolution|nodename nor servname": (
+        "Check the host's name in {address}, and this machine's DNS"
+    ),
+    "Connection refused|ORA-12541": (
+        "Check host and port in {address}; if they are right, the server may be down"
+    ),
+    "^Clever.*no answer in time": "If it happens again, set CONNECT_TIMEOUT_SECONDS higher",
+    "No route to host|Network is unreachable|no answer in time|timed out": (
+        "Check {address}, and the firewalls between this machine and the server"
+    ),
+    "^Clever.*(No space|[Qq]uota|disk full)": "Ask Clever's support to make room for the file",
+    "^Clever.*(Permission denied|not permitted|[Aa]ccess ?[Dd]enied)": (
+        f"Ask Clever's support to let the account write {OUTPUT.name} and {TEMPORARY}"
+    ),
+}
 
 
 if __name__ == "__main__":
-    try:
-        exit_status = main()
-    except SystemExit as usage:  # the help was asked for, or the command line is wrong
-        exit_status = int(usage.code or 0)
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError):  # it is closed or full
-            stream.flush()
-    # sys.exit would turn the status into 120 if one of them is full.
-    os._exit(exit_status)
+    sys.exit(main())
