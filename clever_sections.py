@@ -15,7 +15,7 @@
 environment variables:
   POWERSCHOOL_READ_USER, POWERSCHOOL_DB_PASSWORD, POWERSCHOOL_PROD_DB
   CLEVER_SFTP_USERNAME, CLEVER_SFTP_PASSWORD, CLEVER_SFTP_ADDRESS
-  CLEVER_SECTIONS_FOLDER  where the files below are; without it, beside the script
+  CLEVER_SECTIONS_FOLDER  where these files are; by default beside the script
 files:
   known_hosts            Clever's host key: the password goes to no other server
   Sections.csv           what the last run read from PowerSchool
@@ -58,7 +58,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from functools import cache
+from functools import cache, lru_cache
 from itertools import chain, combinations, groupby, islice
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
@@ -145,15 +145,15 @@ INCLUDED_SCHOOLS: set[int] = set()  # to send though they are excluded from stat
 IGNORED_COURSES: set[str] = set()  # numbers of courses to leave out, such as {"LUNCH", "DUTY"}
 IGNORED_ROLES: set[str] = set()  # of staff to leave out, such as {"Class Observer", "Aide"}
 
-# True leaves out staff who are inactive, or not assigned on the day; but a section does not go
-# without a lead teacher because of dates.
+# True leaves out staff who are inactive, or not assigned on the day. But a section does not go
+# without a lead teacher because of dates, and if nobody is left, those stay who were last.
 IGNORE_FORMER_STAFF: bool = True
 IGNORE_ZERO_ENROLLMENT_SECTIONS: bool = False  # True leaves out sections without students
 IGNORE_TEACHERS_WITHOUT_EMAILS: bool = False  # True leaves out staff without an e-mail address
 IGNORE_SECTIONS_WITH_NO_TEACHERS: bool = False  # True leaves out what Clever refuses anyway
 
-# The share of its sections that Clever may lose in a night, or refuse, without --force; two
-# sections it always may. Clever itself pauses a sync that would delete more than a tenth.
+# The share of its sections that Clever may lose in a night, or refuse, without --force; it may
+# always lose two. Clever itself pauses a sync that would delete more than a tenth.
 MAX_LOST: float = 0.10
 
 CONNECT_TIMEOUT_SECONDS: float = 20  # for a log-in, and for each answer of Clever's
@@ -179,10 +179,10 @@ CLEVER_SFTP_ADDRESS = variable("CLEVER_SFTP_ADDRESS")
 
 # From here on, there is nothing that a district changes.
 FOLDER = Path(variable("CLEVER_SECTIONS_FOLDER") or Path(__file__).parent).resolve()
-OUTPUT = FOLDER / str(OUTPUT_FILE_NAME)
-CHANGES = OUTPUT.with_suffix(".changes.csv")
-UPLOADED = OUTPUT.with_suffix(".uploaded.csv")
-PREVIOUS = OUTPUT.with_suffix(".previous.csv")
+OUTPUT = FOLDER / str(OUTPUT_FILE_NAME)  # whose form is checked later
+CHANGES = FOLDER / f"{OUTPUT.stem}.changes.csv"
+UPLOADED = FOLDER / f"{OUTPUT.stem}.uploaded.csv"
+PREVIOUS = FOLDER / f"{OUTPUT.stem}.previous.csv"
 KNOWN_HOSTS = FOLDER / "known_hosts"
 LOG = FOLDER / "clever_sections.log"
 LOCK = FOLDER / "clever_sections.lock"
@@ -208,10 +208,11 @@ class Refused(Failure):
 
 # Where something can fail: the variable with the address, and whom to ask about what is not in the
 # tables of advice, which stand at the end of this file.
-POWERSCHOOL, CLEVER, HERE = "PowerSchool", "Clever", "here"
+POWERSCHOOL, CLEVER, KEYS, HERE = "PowerSchool", "Clever", "known_hosts", "here"
 ADDRESS_AND_HELP = {
     POWERSCHOOL: ("POWERSCHOOL_PROD_DB", "whoever runs PowerSchool's database"),
     CLEVER: ("CLEVER_SFTP_ADDRESS", "Clever's support"),
+    KEYS: ("CLEVER_SFTP_ADDRESS", "Clever's support"),
     HERE: ("CLEVER_SECTIONS_FOLDER", "whoever runs this machine"),
 }
 
@@ -225,11 +226,16 @@ def step(doing: str, place: str) -> Iterator[None]:
         raise
     except Exception as error:
         what_to_do, is_final = advice(error, place)
-        # What paramiko raises for an answer; without one it is another error, or one of these.
-        is_lost = isinstance(error, (TimeoutError, ConnectionError)) or words(error) == BROKEN
-        is_answer = isinstance(error, (OSError, ValueError)) and not is_lost
-        kind = Refused if is_answer else Failure
-        raise kind(f"{doing}: {cause(error)}. {what_to_do}", is_final) from error
+        line = f"{doing}: {cause(error)}. {what_to_do}"
+        raise (Refused if is_answer(error) else Failure)(line, is_final) from error
+
+
+def is_answer(error: Exception) -> bool:
+    """Whether an error is what a server has answered: paramiko raises OSError for a refusal, and
+    ValueError for a name that is no text. Without an answer it is something else, or one of these.
+    """
+    no_answer = isinstance(error, (TimeoutError, ConnectionError)) or words(error) == BROKEN
+    return isinstance(error, (OSError, ValueError)) and not no_answer
 
 
 def advice(error: object, place: str) -> tuple[str, bool]:
@@ -265,10 +271,10 @@ def cause(error: object) -> str:
     if text.startswith("DPY-"):
         # The driver may quote the connect string, in which people may have put a password: in
         # quotes, or after a colon.
-        is_unreadable = re.match(CONNECT_STRING_CODES, text)
-        text = re.sub('".*"' if is_unreadable else '"[^"]*"', '"..."', text, flags=re.DOTALL)
-        if is_unreadable:
+        if re.match(CONNECT_STRING_CODES, text):
+            text = re.sub('".*"', '"..."', text, flags=re.DOTALL)
             text = ": ".join(text.split(": ")[:2])
+        text = re.sub('"[^"]*"', '"..."', text)
     for secret in (POWERSCHOOL_DB_PASSWORD, CLEVER_SFTP_PASSWORD):
         # No library quotes a password, but a server might. A short one could be part of any word.
         if len(secret) >= 8:
@@ -305,9 +311,10 @@ def time_limit(seconds: float, doing: str, what_to_do: str) -> Iterator[None]:
         line = f"{doing}: no end within {seconds:g} seconds. {what_to_do}"
         raise Failure(line, is_final=False) from error
     finally:
+        # The limit around this one, if there is any, goes on; if it is over, it rings at once.
+        signal.signal(signal.SIGALRM, outer_ring)
         left = outer_seconds - (time.monotonic() - started)
         signal.setitimer(signal.ITIMER_REAL, max(left, 0.01) if outer_seconds else 0, 1)
-        signal.signal(signal.SIGALRM, outer_ring)
 
 
 LOG_IN_IS_SLOW = (
@@ -333,11 +340,14 @@ def trying(doing: str, attempt: Callable[[], Result]) -> Result:
         time.sleep(RETRY_DELAY_SECONDS)
 
 
-@cache
+CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@lru_cache(maxsize=10_000)
 def clean(value: object) -> str:
     """Any value as text on one line, without control characters; "" for None."""
     text = "" if value is None else str(value)
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())
+    return " ".join(CONTROL_CHARACTERS.sub(" ", text).split())
 
 
 # ==== The night in six steps ======================================================================
@@ -361,21 +371,23 @@ def run(options: argparse.Namespace) -> None:
         write(OUTPUT, content)
 
         found = None
-        if CLEVER_SFTP_ADDRESS:  # a dry run need not have it
+        if CLEVER_SFTP_ADDRESS:
             host, _ = clever_server()
             doing = f"looking at {host}" if options.dry_run else f"uploading to {host}"
             found = trying(doing, lambda: look_at_clever(doing))
+        else:  # which only a dry run may do
+            log.info("not looked at Clever: no CLEVER_ variable is set")
         before = what_clever_has(found, last_file, district, options.force)
         names = found.ids.get("School_id", {}) | district.schools if found else district.schools
         changes = list(changes_between(before, district))
-        tell_changes(changes, before, names)
+        tell_changes(changes, before, district, names)
 
         check(before, district, found.ids if found else {}, names, options)
         warn_of_big_change(changes, before)
 
         if found and not options.dry_run:
             upload(doing, content, found.state)
-            keep_copies(content, before)
+            keep_copies(content, before.content if found.content is None else found.content)
     done = "dry run, not uploaded" if options.dry_run else "uploaded"
     sections = count(len(district.sections), "section")
     schools = count(len(district.in_session), "school")
@@ -449,7 +461,8 @@ class Section(NamedTuple):
     def row(self) -> list[str]:
         """A value for each of columns()."""
         school_id, section_id, staff, *others = self
-        return [school_id, section_id, *staff, *[""] * (MAX_STAFF - len(staff)), *others]
+        blanks = [""] * (MAX_STAFF - len(staff))
+        return [school_id, section_id, *staff, *blanks, *others]
 
 
 @cache
@@ -547,7 +560,7 @@ def query(db: oracledb.Connection, what: str, sql: str, **binds: object) -> Iter
         binds["first_date"] = datetime(1, 1, 1)
     with step(f"reading the {what}", POWERSCHOOL):
         cursor = db.cursor()
-        cursor.prefetchrows = cursor.arraysize = 5000  # rows in one round trip
+        cursor.prefetchrows = cursor.arraysize = 50_000  # rows in one round trip
         cursor.execute(sql, binds)
         names = [column.name.lower() for column in cursor.description or []]
         cursor.rowfactory = namedtuple("row", names)  # type: ignore[misc]
@@ -609,6 +622,7 @@ def terms_to_send(db: oracledb.Connection, school: Row, today: date) -> list[Ter
     rows = query(db, f"terms of school {number}", TERMS_SQL, **binds)
     to_send: list[Term] = []
     last_to_end: list[Term] = []
+    latest_end = ends_from
     for yearid, year in groupby(rows, key=lambda row: row.yearid):
         # Of two rows with one id the last counts: the year's record, if one of them is.
         terms = terms_of(number, int(yearid) + 1990, {row.id: row for row in year}.values())
@@ -619,8 +633,8 @@ def terms_to_send(db: oracledb.Connection, school: Row, today: date) -> list[Ter
         last_day = max(term.last_day for term in terms)
         if today <= last_day and min(term.first_day for term in terms) <= starts_by:
             to_send += terms
-        elif ends_from <= last_day < today:
-            ends_from = last_day
+        elif latest_end <= last_day < today:
+            latest_end = last_day
             last_to_end = terms
     return to_send or last_to_end
 
@@ -634,8 +648,10 @@ def terms_of(school: str, year: int, rows: Collection[Row]) -> list[Term]:
         what = f"school {school}, term {row.id}"
         spans.append((day_within(row.firstday, year, what), day_within(row.lastday, year, what)))
     days = [day for span in spans for day in span if day]
+    if not days:
+        return []
     terms = []
-    for row, (first_day, last_day) in zip(rows, spans, strict=True) if days else ():
+    for row, (first_day, last_day) in zip(rows, spans, strict=True):
         name = "Year" if row.isyearrec == 1 else clean(row.abbreviation)
         # A term without dates has those of its year.
         span = (first_day or min(days), last_day or max(days))
@@ -645,10 +661,10 @@ def terms_of(school: str, year: int, rows: Collection[Row]) -> list[Term]:
 
 def day_within(moment: datetime | None, year: int, what: str) -> date | None:
     """The day of a date, if it is in one of the two calendar years that a school year touches."""
-    if moment is None or moment.year in (year, year + 1):
-        return moment and moment.date()
-    # A typing error: a year that ends in 2207 would never end.
-    log.info("%s: %s is not in its year, so it counts as no date", what, day_text(moment))
+    if moment and moment.year in (year, year + 1):
+        return moment.date()
+    if moment:  # A typing error: a year that ends in 2207 would never end.
+        log.info("%s: %s is not in its year, so it counts as no date", what, day_text(moment))
     return None
 
 
@@ -696,7 +712,9 @@ def remarks_on(section: Section, row: Row, course: Row, staff: list[str]) -> lis
         TOO_MANY_STAFF: len(staff) > MAX_STAFF,
         "no such course in PowerSchool": not course,
         f"no subject for credit type {credit_type}": credit_type and not section.subject,
-        f"grade {level} cannot be read": level and level not in GRADE_NAMES and not section.grade,
+        f"grade {level} cannot be read": (level or 0) > 0
+        and not section.grade
+        and level not in GRADE_NAMES,
         "a character that cannot be read": "\N{REPLACEMENT CHARACTER}" in "".join(section.row()),
     }
     return [remark for remark, is_so in remarks.items() if is_so]
@@ -707,7 +725,7 @@ def period(expression: str | None) -> str:
     """The Period for a section's expression: "3(A)" gives "3", "1(A),3(B) 1(C)" gives "1 3"."""
     if not STRIP_TRACK_INFO:
         return clean(expression)
-    # What is in brackets are days of the schedule's cycle: the same period may stand twice.
+    # In brackets, which may be left open, are days of the cycle: the same period may stand twice.
     meetings = re.split(r"\([^)]*\)*|,", clean(expression))
     return clean(" ".join(dict.fromkeys(clean(meeting) for meeting in meetings)))
 
@@ -779,7 +797,7 @@ def read_directory(db: oracledb.Connection) -> Directory:
         directory.roles[row.id] = row
     for row in query(db, "teachers", TEACHERS_SQL):
         directory.teachers[row.id].append(row)
-        if row.status in (1, None):
+        if row.status in (1, None):  # one without a status counts as active
             directory.active.add(clean(row.teacher_id))
     log_unknown_names(directory.courses, "IGNORED_COURSES", "COURSE_SUBJECTS")
     log_unknown_names((role.name for role in directory.roles.values()), "IGNORED_ROLES")
@@ -815,7 +833,7 @@ def staff_to_send(members: list[Member], term: Term, today: date) -> list[str]:
     """The Teacher_ids of a section's staff, each once, the lead teacher first.
 
     A section does not go without a lead teacher because of dates: if none of those who are assigned
-    on the day is one, its latest active lead goes first.
+    on the day is one, its latest active lead goes first. If nobody is left, the last ones stay.
     """
     members = sorted(members, key=lambda member: not member.is_lead)
     if IGNORE_FORMER_STAFF:
@@ -842,10 +860,6 @@ def check_district(district: District) -> None:
         raise Failure(f"PowerSchool shows no school. {look} all rows of schools")
     if district.in_session and not district.sections:
         raise Failure(f"PowerSchool shows no section. {look} all rows of sections")
-    closed = district.schools.keys() - district.in_session
-    if closed:
-        names = ", ".join(f"{number} {district.schools[number]}" for number in sorted(closed))
-        log.info("no current school year: %s", names)
     log_findings(district.remarks)
 
 
@@ -868,11 +882,13 @@ def count(number: int, noun: str) -> str:
 
 def csv_bytes(header: Iterable[str], rows: Iterable[Iterable[str]]) -> bytes:
     """A CSV file, in UTF-8."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows(rows)
-    return text.getvalue().encode()
+    content = io.BytesIO()
+    with io.TextIOWrapper(content, "utf-8", newline="") as text:
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+        text.flush()
+        return content.getvalue()
 
 
 def write(path: Path, content: bytes) -> None:
@@ -921,7 +937,7 @@ def only_run() -> Iterator[None]:
 
 
 class CannotRename(Failure):
-    """The server does not rename a file over another one; final if it has said so."""
+    """The server does not rename a file over another one; final if it has said so itself."""
 
 
 # A folder in Clever holds a handful of files, of a few MB.
@@ -944,7 +960,8 @@ class Clever(pysftp.Connection):
         self.left_open: list[paramiko.SFTPFile] = []
         self.entries: dict[str, paramiko.SFTPAttributes] = {}  # of the folder, by name
         self.are_all_listed = False
-        self._transport: paramiko.Transport | None = None  # for close, until there is one
+        self.is_in = False  # logged in
+        self._transport: paramiko.Transport | None = None  # pysftp closes what never opened
         options = only_the_known_key(host, port)
         # No library bounds a log-in; this limit is for all of it.
         with time_limit(CONNECT_TIMEOUT_SECONDS, f"{doing}: logging in", LOG_IN_IS_SLOW):
@@ -952,19 +969,19 @@ class Clever(pysftp.Connection):
                 with self.step("logging in"):
                     user, password, key_file = CLEVER_SFTP_USERNAME, CLEVER_SFTP_PASSWORD, None
                     super().__init__(host, user, key_file, password, port, cnopts=options)
-                    if not self.is_logged_in():
+                    self.is_in = bool(self._transport and self._transport.is_authenticated())
+                    if not self.is_in:
                         raise paramiko.AuthenticationException("the password is not enough")
-                    # From now on this is the limit for each answer. Setting it starts the session.
+                    # The limit for each answer. pysftp starts the SFTP session when this is set.
                     self.timeout = CONNECT_TIMEOUT_SECONDS
             except Failure as failure:
-                was_asked = self._transport and self._transport.auth_handler
+                # The password was sent (only then is there an auth_handler) and did not let us in:
+                # whatever the library calls that, another try could lock the account.
+                was_sent = self._transport and self._transport.auth_handler
                 is_silent = isinstance(failure.__cause__, TookTooLong)
-                is_refused = was_asked and not self.is_logged_in() and not is_silent
                 self.close()
-                if not is_refused:
+                if not was_sent or self.is_in or is_silent:
                     raise
-                # The password was sent, and did not let us in. Whatever the library calls that,
-                # another try could lock the account.
                 said = cause(failure.__cause__)
                 raise Failure(f"{doing}: logging in: {said}. {LOG_IN_REFUSED}") from failure
 
@@ -981,10 +998,6 @@ class Clever(pysftp.Connection):
         transport.handshake_timeout = longer
         transport.auth_timeout = longer
 
-    def is_logged_in(self) -> bool:
-        """Whether the server has let us in."""
-        return self._transport is not None and self._transport.is_authenticated()
-
     def close(self) -> None:
         """Drop the connection. Saying goodbye could wait for ever, and nothing depends on it."""
         if self._transport:
@@ -998,14 +1011,14 @@ class Clever(pysftp.Connection):
         """Note which files are in the folder, if Clever tells."""
         try:
             with self.step("listing the folder"):
-                for entry in islice(self.sftp_client.listdir_iter(), MOST_NAMES):
+                for entry in islice(self.sftp_client.listdir_iter(read_aheads=5), MOST_NAMES):
                     self.entries[entry.filename] = entry
             self.are_all_listed = len(self.entries) < MOST_NAMES
         except Refused as refusal:
             log.info("Clever's folder cannot be listed: %s", cause(refusal.__cause__))
 
     def state(self, name: str) -> State:
-        """What Clever tells of a name: its server takes the first file that begins like this."""
+        """What Clever tells of a name; its server may mean a file that only begins like it."""
         with self.step(f"looking at {name}"):
             try:
                 return self.stat(name)
@@ -1020,7 +1033,8 @@ class Clever(pysftp.Connection):
         gone: it is kept here, because Python closes what nobody keeps.
         """
         size = entry.st_size or 0
-        if stat.S_IFMT(entry.st_mode or 0) not in (0, stat.S_IFREG) or size > MOST_BYTES:
+        kind = stat.S_IFMT(entry.st_mode or 0)  # 0 if the server does not tell
+        if kind not in (0, stat.S_IFREG) or size > MOST_BYTES:
             raise ValueError("it is no file, or too large for one")
         with self.step(f"opening {name}"):
             file = self.sftp_client.open(name, "rb")
@@ -1058,9 +1072,8 @@ class Clever(pysftp.Connection):
         # The answer to that would tell whether it is stored, but paramiko discards it.
         after = self.state(name)
         if not is_new(after, before, content):
-            what_to_do, _ = advice("", CLEVER)
-            line = f"{self.doing}: storing {name}: it has not arrived whole. {what_to_do}"
-            raise Failure(line, is_final=False)
+            with self.step(f"storing {name}"):
+                raise OSError("it has not arrived whole")
 
     def rename_temporary(self) -> None:
         """Give the new file its name, over the old one. Raises CannotRename, too.
@@ -1076,7 +1089,8 @@ class Clever(pysftp.Connection):
                 with self.step(f"renaming {TEMPORARY}"):
                     self.sftp_client.posix_rename(TEMPORARY, OUTPUT.name)
             except Failure as failure:
-                raise CannotRename(str(refusal), isinstance(failure, Refused)) from failure
+                has_said_so = isinstance(failure, Refused)
+                raise CannotRename(str(refusal), is_final=has_said_so) from failure
 
 
 def is_new(now: State, old: State, content: bytes) -> bool:
@@ -1093,6 +1107,7 @@ def clever_server() -> tuple[str, int]:
         parts = urlsplit(address)
         host, port = parts.hostname or "", parts.port
         has_more = parts.username or parts.path.strip("/") or parts.query or parts.fragment
+        # What people put into the wrong variable.
         mistaken = [CLEVER_SFTP_USERNAME.lower(), CLEVER_SFTP_PASSWORD.lower()]
         if re.fullmatch(r"[\w.:-]+", host) and not has_more and host not in mistaken:
             return host, 22 if port is None else port
@@ -1106,16 +1121,13 @@ def only_the_known_key(host: str, port: int) -> pysftp.CnOpts:
 
     The format is described in the manual page sshd(8). Raises Failure if there is no key.
     """
-    fetch_it = "Fetch Clever's host key as the README says in step 4"
-    try:
+    with step("reading known_hosts", KEYS):
         known = paramiko.HostKeys(str(KNOWN_HOSTS))
-    except Exception as error:  # paramiko raises what it stumbles over
-        raise Failure(f"reading known_hosts: {cause(error)}. {fetch_it}") from error
-    keys = known.lookup(f"[{host}]:{port}") or known.lookup(host)
-    if not keys:
-        raise Failure(f"known_hosts has no key of {host}, port {port}. {fetch_it}")
-    key_type, key = next(iter(keys.items()))
-    options = pysftp.CnOpts(str(KNOWN_HOSTS))
+        keys = known.lookup(f"[{host}]:{port}") or known.lookup(host)
+        if not keys:
+            raise LookupError(f"it has no key of {host}, port {port}")
+        key_type, key = next(iter(keys.items()))
+        options = pysftp.CnOpts(str(KNOWN_HOSTS))
     # pysftp takes one key, and looks for it by the host's name without a port.
     options.hostkeys = paramiko.HostKeys()
     options.hostkeys.add(host, key_type, key)
@@ -1153,6 +1165,7 @@ def look_at_clever(doing: str) -> Found:
                 level = logging.WARNING if isinstance(error, ValueError) else logging.INFO
                 why_not = cause(error.__cause__ or error)
                 log.log(level, "ids are not compared with Clever's %s: %s", name, why_not)
+        # A whole list also tells that there is none.
         is_listed = clever.are_all_listed or OUTPUT.name in clever.entries
         state = clever.entries.get(OUTPUT.name) if is_listed else clever.state(OUTPUT.name)
         try:
@@ -1169,7 +1182,7 @@ def ids_in(clever: Clever, file_name: str, column: str) -> dict[str, str]:
     """
     states = [state for name, state in clever.entries.items() if name.lower() == file_name]
     if not states:
-        raise Refused("there is none")
+        raise Refused("there is none in the list of the folder")
     return {
         clean(row.get(column)): clean(row.get("School_name"))
         for state in states
@@ -1177,7 +1190,7 @@ def ids_in(clever: Clever, file_name: str, column: str) -> dict[str, str]:
     }
 
 
-END = "\x04"
+END = "\x04"  # a last line for csv_rows: it is not met if an open quote swallows it
 
 
 def csv_rows(content: bytes, *needed: str) -> Iterator[dict[str, str]]:
@@ -1230,15 +1243,19 @@ def what_clever_has(
     if found:
         if not found.state:
             return Before("first upload")
+        # What lay here is what Clever has if a run could upload but not keep the copy.
         if copy is not None and found.content not in (None, copy, last_file):
             log.warning("somebody else has changed Clever's %s since the last upload", OUTPUT.name)
         day = datetime.fromtimestamp(found.state.st_mtime or 0)
         sources = {f"Clever's {OUTPUT.name} of {day:%b %d}": found.content} | sources
         reasons = [found.why_not] if found.why_not else []
-    for source, content in sources.items():
+    for source, content in sources.items():  # in this order
+        if content is None:
+            continue
+        if reasons:
+            log.info("Clever's %s cannot be compared: %s", OUTPUT.name, reasons[0])
         try:
-            if content is not None:
-                return read_sections(content, source, district)
+            return read_sections(content, source, district)
         except ValueError as error:
             reasons.append(f"{source}: {error}")
     if found and not force:
@@ -1247,7 +1264,7 @@ def what_clever_has(
             f"copy of the last upload that can. Look at it in Clever, and at {OUTPUT.name} here; "
             "if that is right, run once with --force, which uploads it anyway"
         )
-    log.info("nothing is compared. %s", "; ".join(reasons))
+    log.info("nothing is compared: %s", "; ".join(reasons) or "there is no copy of an upload")
     return Before("not compared")
 
 
@@ -1285,11 +1302,13 @@ class Change(NamedTuple):
 
 def changes_between(before: Before, district: District) -> Iterator[Change]:
     """What an upload would change in Clever, if there is something to compare with."""
-    for section_id, new in district.sections.items() if before.sections else ():
+    if not before.sections:
+        return
+    for section_id, new in district.sections.items():
         old = before.sections.get(section_id)
         if old is None:
             yield Change("added", new)
-        elif old is not new:
+        elif old != new:
             for column, was, becomes in zip(columns(), old.row(), new.row(), strict=True):
                 if was != becomes and column in before.columns:
                     yield Change("changed", new, column, was, becomes)
@@ -1308,27 +1327,29 @@ def summary(changes: list[Change]) -> str:
     return f"{counts}: {per_column}" if values else counts
 
 
-def tell_changes(changes: list[Change], before: Before, schools: dict[str, str]) -> None:
+def tell_changes(
+    changes: list[Change], before: Before, district: District, names: dict[str, str]
+) -> None:
     """Write Sections.changes.csv, and log a line for each school that changes."""
+    if not before.sections:
+        return
     header = ["kind", "school_id", "school_name", "section_id", "course", "period"]
     rows = []
-    by_school = defaultdict(list)
+    by_school: dict[str, list[Change]] = defaultdict(list)
     for change in changes:
         section = change.section
-        school = [section.school_id, schools.get(section.school_id, "")]
+        school = [section.school_id, names.get(section.school_id, "")]
         about = [section.section_id, section.course_name, section.period]
         rows.append([change.kind, *school, *about, change.column, change.before, change.after])
         by_school[section.school_id].append(change)
-    if before.sections:
-        write(CHANGES, csv_bytes([*header, "column", "before", "after"], rows))
-    old_counts = Counter(section.school_id for section in before.sections.values())
-    for number, of_school in sorted(by_school.items()):
-        old_count = old_counts[number]
-        kinds = Counter(change.kind for change in of_school)
-        new_count = old_count + kinds["added"] - kinds["removed"]
-        name = clean(f"{number} {schools.get(number, '')}")
-        counts = f"{old_count:,} -> {count(new_count, 'section')}"
-        log.info("%s: %s (%s)", name, counts, summary(of_school))
+    write(CHANGES, csv_bytes([*header, "column", "before", "after"], rows))
+    was = Counter(section.school_id for section in before.sections.values())
+    is_now = Counter(section.school_id for section in district.sections.values())
+    for number in sorted(was.keys() | is_now.keys()):
+        if by_school[number] or was[number] != is_now[number]:
+            name = clean(f"{number} {names.get(number, '')}")
+            counts = f"{was[number]:,} -> {count(is_now[number], 'section')}"
+            log.info("%s: %s (%s)", name, counts, summary(by_school[number]))
 
 
 # ==== 4 check: what Clever would lose or refuse ===================================================
@@ -1374,9 +1395,9 @@ def check(
     for number in sorted(schools.keys() - {section.school_id for section in new}):
         school = clean(f"{number} {names.get(number, '')}")
         log.warning(
-            "Clever loses all %s of school %s. If that is wrong, look in PowerSchool at its terms, "
-            "and put the last file back as the README says",
-            *(count(schools[number], "section"), school),
+            "Clever loses school %s with its %s. If that is wrong, look at PowerSchool's terms, "
+            "and put back the last file as the README says",
+            *(school, count(schools[number], "section")),
         )
 
 
@@ -1408,6 +1429,7 @@ def why_refused(new: Section, ids: Ids) -> str:
     """Why Clever would refuse a section for an id; "" if it would not. No staff: check_staff."""
     if new.school_id not in ids.get("School_id", [new.school_id]):
         return NO_SCHOOL
+    # Without Clever's teachers file, all are known.
     is_known = not new.staff or new.staff[0] in ids.get("Teacher_id", new.staff)
     return "" if is_known else NO_TEACHER
 
@@ -1422,11 +1444,12 @@ def hold_back(verb: str, findings: Findings, total: int) -> None:
         schools = Counter(section.school_id for section in sections)
         counts = ", ".join(f"school {school}: {number:,}" for school, number in schools.items())
         reasons.append(f"{len(sections):,} {reason} ({counts})")
+    file = CHANGES if verb == "lose" else OUTPUT
     places = ", ".join(WHERE_TO_LOOK[reason] for reason in findings)
     raise Failure(
         f"Clever would {verb} {len(found):,} of {total:,} sections that have not ended: "
-        f"{'; '.join(reasons)}. Look at {OUTPUT.name} and {CHANGES.name}, and {places}; if the "
-        "file is right, run once with --force, which uploads it anyway"
+        f"{'; '.join(reasons)}. Look at {file.name}, and {places}; if all is right, run once with "
+        "--force, which uploads it anyway"
     )
 
 
@@ -1455,7 +1478,7 @@ def check_staff(old: list[Section], new: list[Section]) -> None:
 def check_summer(before: Before, today: date) -> None:
     """Check that it is summer if no school is in session. Raises Failure."""
     lasting = [section for section in before.sections.values() if lasts(section, today)]
-    if are_too_many(lasting, len(lasting)):
+    if len(lasting) > 2:  # as everywhere, two may be lost
         raise Failure(
             f"no school is in session, yet {len(lasting):,} of Clever's sections have not ended. "
             "Look at this machine's date, and in PowerSchool at terms"
@@ -1497,27 +1520,16 @@ def send(doing: str, name: str, content: bytes, old: State) -> None:
             if name == TEMPORARY:
                 clever.rename_temporary()
         except Failure as failure:
-            # The answer may be lost, and the file be renamed.
-            if failure.is_final or not is_in_clever(doing, content, old):
+            # If only the answer was lost, the file is renamed: Clever's folder tells.
+            if failure.is_final or not is_new(look_at_clever(doing).state, old, content):
                 raise
 
 
-def is_in_clever(doing: str, content: bytes, old: State) -> bool:
-    """Whether a listing shows the new file; a look at its name could find the temporary one."""
-    try:
-        with Clever(doing) as clever:
-            clever.list_folder()
-            return is_new(clever.entries.get(OUTPUT.name), old, content)
-    except Failure as failure:
-        log.info("whether the file was renamed cannot be seen: %s", failure)
-        return False
-
-
-def keep_copies(content: bytes, before: Before) -> None:
+def keep_copies(content: bytes, old: bytes | None) -> None:
     """Keep what was uploaded and, if that is different, what Clever had before. Raises Failure."""
     try:
-        if before.content not in (None, content):
-            write(PREVIOUS, before.content)
+        if old not in (None, content):
+            write(PREVIOUS, old)
         write(UPLOADED, content)
     except Failure as failure:
         raise Failure(f"uploaded, but {failure}") from failure
@@ -1531,7 +1543,7 @@ FORMS = {
     str: 'a text without blanks, such as "expression"',
     bool: "True or False",
     int: "a whole number, such as 10",
-    float: "a number, such as 0.1, which as a share is 10%",
+    float: "a number, such as 20; a share such as 0.1 is 10%",
     set[int]: "numbers in braces, such as {300, 310}; none is set()",
     set[str]: 'texts in braces, such as {"LUNCH", "DUTY"}; none is set()',
     list[str]: 'texts in brackets, such as ["Math", "Science"]',
@@ -1539,18 +1551,23 @@ FORMS = {
     dict[int, str]: 'numbers and texts in braces, such as {0: "Kindergarten"}; none is {}',
 }
 MAY_BE_0 = {"MAX_LOST", "RETRY_DELAY_SECONDS", "TERM_START_OFFSET_DAYS", "TERM_END_OFFSET_DAYS"}
+MAY_BE_EMPTY = {"TABLE_OWNER", "PRESCHOOL_GRADE"}
 
 
 def check_settings() -> None:
-    """Raise Failure if a setting does not have the form that is noted beside its name."""
+    """Raise Failure if a setting does not have the form that is noted beside its name.
+
+    Settings are all that is written `NAME: form = value` at the top level of this file.
+    """
     for name, form in sys.modules[__name__].__annotations__.items():
         value = globals()[name]
         is_right = has_form(value, form)
+        if is_right and form in (str, int, float):
+            is_right = bool(value) or name in MAY_BE_0 | MAY_BE_EMPTY
         if is_right and form is str:
-            is_right = re.fullmatch(r"[\w.-]*", value) is not None
+            is_right = re.fullmatch(r"(\w[\w.-]*)?", value) is not None
         if is_right and form in (int, float):
-            most = 1 if name == "MAX_LOST" else 86_400
-            is_right = 0 <= value <= most and (value > 0 or name in MAY_BE_0)
+            is_right = 0 <= value <= (1 if name == "MAX_LOST" else 86_400)
         if not is_right:
             raise Failure(f"{name} has a wrong form. Write {FORMS[form]}", status=2)
 
@@ -1608,7 +1625,7 @@ def start_logging(verbose: bool) -> None:
     screen.setLevel(logging.INFO if is_watched else logging.WARNING)
     log.addHandler(screen)
     log.setLevel(logging.DEBUG)
-    # A log or a screen that cannot be written must not stop the job.
+    # Once they are open, a log or a screen that cannot be written must not stop the job.
     logging.raiseExceptions = False
     # paramiko raises what it logs, so it would be said twice.
     logging.getLogger("paramiko").setLevel(logging.CRITICAL)
@@ -1672,6 +1689,7 @@ CONNECT_STRING_CODES = (
 # are explained in Oracle's error help (ORA-) and in python-oracledb's documentation (DPY-).
 # First where trying again cannot help, or may lock an account.
 FINAL_ADVICE = {
+    f"^{KEYS}:": "Fetch Clever's host key as the README says in step 4",
     "ORA-01017|ORA-01005": CHECK_LOG_IN,
     "ORA-28000": "Have the account unlocked, and check POWERSCHOOL_DB_PASSWORD",
     "ORA-280(01|02|11)": "Have the password changed, and put it into POWERSCHOOL_DB_PASSWORD",

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import district
 import pytest
-from checks import OLD, QUICK
+from checks import OLD, QUICK, check_uploaded
 from clever import Clever
 from hosts import LIBRARY, Hosts
 from job import Job
@@ -51,6 +51,25 @@ def ready(quiet: PowerSchool, clever: Clever, job: Job) -> Job:
     (clever.folder / "Sections.csv").write_bytes(OLD)
     job.output.write_bytes(OLD)
     return job.connect(quiet, clever).set(**QUICK)
+
+
+@pytest.fixture(scope="session")
+def first_upload(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """What the job uploads of a made district: 20 sections, of which 10 end on 2026-12-18."""
+    folder = tmp_path_factory.mktemp("first")
+    database = district.made(folder / "made.db")
+    with PowerSchool(database) as powerschool, Clever(folder / "clever") as clever:
+        job = Job(folder / "job").connect(powerschool, clever)
+        check_uploaded(job, job.run(), clever)
+    return job.output.read_bytes()
+
+
+@pytest.fixture
+def guarded(ready: Job, clever: Clever, first_upload: bytes) -> Job:
+    """A connected job as it is after its first upload of the made district."""
+    for path in (clever.folder / "Sections.csv", ready.output, ready.uploaded):
+        path.write_bytes(first_upload)
+    return ready
 
 
 @pytest.fixture

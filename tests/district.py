@@ -17,7 +17,7 @@ TABLES = {
     "sectionteacher": "id NUMBER, sectionid NUMBER, teacherid NUMBER, roleid NUMBER,"
     " start_date DATE, end_date DATE",
     "teachers": "id NUMBER, users_dcid NUMBER, teachernumber VARCHAR2, email_addr VARCHAR2,"
-    " first_name VARCHAR2, last_name VARCHAR2, status NUMBER",
+    " first_name VARCHAR2, last_name VARCHAR2, status NUMBER, schoolid NUMBER",
     "roledef": "id NUMBER, name VARCHAR2, rolekey VARCHAR2, sortorder NUMBER, islocked NUMBER",
     "cc": "id NUMBER, studentid NUMBER, sectionid NUMBER, termid NUMBER, schoolid NUMBER",
 }
@@ -55,6 +55,11 @@ def create(path: Path, tables: dict[str, Iterable[Row]]) -> Path:
     return path
 
 
+def staff_id(school: int, teacher: int) -> int:
+    """The id in `teachers` of a person at a school: PowerSchool has a row for each such pair."""
+    return school * 100_000 + teacher
+
+
 def sample(path: Path) -> Path:
     """The sample district, on 2026-11-24: what it must give is in sample.csv, written by hand."""
     sections: list[Row] = []
@@ -66,7 +71,8 @@ def sample(path: Path) -> Path:
         for place, (teacher, role, *dates) in enumerate(staff):
             # Later rows get lower ids, so that only the right order brings the lead teacher first.
             start, end = [moment(text) for text in dates or (None, None)]
-            sectionteacher.append((number * 100 - place, number, teacher, role, start, end))
+            row = (number * 100 - place, number, staff_id(school, teacher), role, start, end)
+            sectionteacher.append(row)
         cc += [(len(cc), student, number, term, school) for student in range(students)]
         cc.append((9999, 1, -number, term, school))  # a student who has dropped the section
         cc.append((9999, 2, number, 3500, school))  # one who was in it last year
@@ -79,11 +85,22 @@ def sample(path: Path) -> Path:
             "sections": [*sections, *[row for row in sections if row[0] in (31, 33)]],
             "courses": COURSES,
             "sectionteacher": sectionteacher,
-            "teachers": TEACHERS,
+            "teachers": sample_teachers(),
             "roledef": ROLES,
             "cc": cc,
         },
     )
+
+
+def sample_teachers() -> list[Row]:
+    """A row for each person at each of the schools where he or she stands in a section."""
+    places = {(row[0], teacher) for row in SECTIONS for teacher, *_ in row[-1]} | ALSO_AT
+    return [
+        (staff_id(school, teacher), *person, school)
+        for teacher, *person in TEACHERS
+        for school, who in sorted(places)
+        if who == teacher
+    ]
 
 
 SCHOOLS = [
@@ -143,9 +160,9 @@ COURSES = [
     ("ART", "Art", "Arts and Music"),
 ]
 
-# id, users_dcid, teachernumber, email_addr, names, status (1 is active): 1 and 2 are one person at
-# two schools.
-TEACHERS = [
+# A number that the sections below name, users_dcid, teachernumber, email_addr, names, status (1 is
+# active): 1 and 2 are one person.
+TEACHERS: list[tuple[Any, ...]] = [
     (1, 501, "T-501", "ann.lee@example.org", "Ann", "Lee", 1),
     (2, 501, "T-501", "ann.lee@example.org", "Ann", "Lee", 1),
     (3, 503, "T-503", "bo.diaz@example.org", "Bo", "Diaz", 1),
@@ -166,6 +183,8 @@ TEACHERS = [
         for number in range(11, 23)
     ),
 ]
+
+ALSO_AT = {(300, 4)}  # a school with nothing for him to teach, until demo.py gives him a section
 
 FROM_OCTOBER = (3, LEAD, "2026-10-16", None)
 TO_OCTOBER = (1, LEAD, None, "2026-10-15")
@@ -257,17 +276,20 @@ def made(path: Path, schools: int = 2, sections: int = 20) -> Path:
         (3603, "Q2", "2026-10-19", "2026-12-18"),
     ]
     kinds = ["Mat", "Sci", "Eng", "Gov", "Pe"]
-    teachers = max(40, sections // 10)
     places = [(number, numbers[number % schools]) for number in range(1, sections + 1)]
+    teachers = max(EVERYWHERE, sections // 10)
+    staff = [
+        (n, school, extra, (n + extra) % teachers)
+        for n, school in places
+        for extra in range(1 + n % 2)
+    ]
     return create(
         path,
         {
             "schools": [(n, n, f"School {n}", 9, 12, 0) for n in numbers],
             "terms": [term(n, *one) for n in numbers for one in terms],
             "courses": [(f"C{n}", f"Course {n}", kinds[n % 5]) for n in range(200)],
-            "teachers": [
-                (n, 5000 + n, f"T{n}", f"t{n}@example.org", "T", str(n), 1) for n in range(teachers)
-            ],
+            "teachers": made_teachers(numbers, {(school, who) for _, school, _, who in staff}),
             "roledef": ROLES,
             "sections": [
                 (
@@ -277,20 +299,31 @@ def made(path: Path, schools: int = 2, sections: int = 20) -> Path:
                 for n, school in places
             ],
             "sectionteacher": [
-                (n * 10 + extra, n, (n + extra) % teachers, LEAD + extra, None, None)
-                for n, _ in places
-                for extra in range(1 + n % 2)
+                (n * 10 + extra, n, staff_id(school, who), LEAD + extra, None, None)
+                for n, school, extra, who in staff
             ],
             "cc": [(n, n, n, 3600 + n // schools % 4, school) for n, school in places],
         },
     )
 
 
+EVERYWHERE = 40  # as many of a made district's teachers are at all schools
+
+
+def made_teachers(schools: Iterable[int], teaching: set[tuple[int, int]]) -> list[Row]:
+    """A row for each (school, teacher) of those who teach there, and of the first few at each."""
+    first = {(school, number) for school in schools for number in range(EVERYWHERE)}
+    return [
+        (staff_id(school, n), 5000 + n, f"T{n}", f"t{n}@example.org", "T", str(n), 1, school)
+        for school, n in sorted(teaching | first)
+    ]
+
+
 def put_other_files(folder: Path, schools: int = 2, sections: int = 20) -> None:
     """The schools and teachers files that a made district sends to Clever as well."""
     rows = "".join(f"{100 + number},School\n" for number in range(schools))
     (folder / "schools.csv").write_text(f"School_id,School_name\n{rows}")
-    teachers = max(40, sections // 10)
+    teachers = max(EVERYWHERE, sections // 10)
     rows = "".join(f"100,{5000 + number}\n" for number in range(teachers))
     (folder / "teachers.csv").write_text(f"School_id,Teacher_id\n{rows}")
 

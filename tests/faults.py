@@ -14,6 +14,11 @@ HANG = "hang"  # never answer, and hear nothing more
 BUSY = "busy"  # answer only when the client breaks the call off
 SLOW = "slow"  # answer 0.7 seconds late
 LOSE = "lose"  # answer that all is well, and forget what was sent
+LOST = "lost"  # refuse, and lose the file that was to be renamed
+TRICKLE = "trickle"  # answer one byte every 0.3 seconds, without an end
+DEAF = "deaf"  # read nothing more, and answer nothing; the connection stays open
+ENDLESS = "endless"  # answer without an end: names, data or rows
+HUGE = "huge"  # answer with a count or a length near 2**32
 
 Fault = Callable[[str], "str | None"]
 

@@ -72,11 +72,14 @@ class Job:
         return self
 
     def set(self, **settings: object) -> "Job":
-        """Change constants at the top of the script."""
+        """Change constants at the top of the script; what is noted of their form stays."""
         text = self.script.read_text()
         for name, value in settings.items():
-            text, count = re.subn(rf"(?m)^({name}\b[^=\n]*= ).*$", rf"\g<1>{value!r}", text)
-            assert count == 1, f"{count} settings named {name}"
+            # A value may take several lines, from an opening bracket to its closing one.
+            setting = rf"(?ms)^({name}: [^=\n]*= )(?:[\[{{]\n.*?^[\]}}]|[^\n]*)$"
+            parts = re.split(setting, text)
+            assert len(parts) == 3, f"{len(parts) // 2} settings named {name}"
+            text = "".join([*parts[:2], repr(value), parts[2]])
         self.script.write_text(text)
         return self
 

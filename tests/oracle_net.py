@@ -43,6 +43,7 @@ Now the client is logged in and sends a statement. The server opens a cursor for
     client: FUNCTION, REEXECUTE_AND_FETCH   the same statement once more, perhaps other values
     server: ROW_HEADER, ROW_DATA ..., ERROR
     client: PIGGYBACK, CLOSE_CURSORS   before another FUNCTION in the same packet; has no answer
+    client: PIGGYBACK, SET_SCHEMA      likewise; the schema whose tables need no name before them
     client: FUNCTION, LOGOFF
     server: STATUS
     client: packet DATA without a message but with the flag EOF; then it closes the connection
@@ -104,6 +105,7 @@ class Function(IntEnum):
     AUTH_PHASE_TWO = 115
     AUTH_PHASE_ONE = 118
     PING = 147
+    SET_SCHEMA = 152
 
 
 class Marker(IntEnum):
@@ -120,17 +122,21 @@ class Type(IntEnum):
     VARCHAR2 = 1
     NUMBER = 2
     DATE = 12
+    NVARCHAR2 = 257  # only here: it travels as a VARCHAR2 in the national character set
 
 
+TIMESTAMP = 180  # no column's here, but node-oracledb binds a date like this
 SDU = 8192  # the "session data unit": the size of a packet at most
+TDU = 65535  # the "transport data unit", which only node-oracledb looks at
 DATA_FLAGS_EOF = 0x0040
 PROTOCOL_VERSION = 319  # of Oracle Net, not of the database
 PROTOCOL_VERSION_11G = 314  # the driver's TNS_VERSION_MIN_ACCEPTED is 315
+NSI_NA_DISABLED = 0x04  # without it, node-oracledb begins to negotiate what follows
 NSI_NA_REQUIRED = 0x10  # "native network encryption and integrity are required"
 VERIFIER_TYPE_12C = 0x4815
 VERIFIER_TYPE_10G = 0x939  # not in constants.pxi: the driver does not support it
 CHARSET_UTF8 = 873  # AL32UTF8
-CHARSET_UTF16 = 2000  # AL16UTF16, for NCHAR columns, of which there are none here
+CHARSET_UTF16 = 2000  # AL16UTF16, the national character set
 CCAP_FIELD_VERSION = 7  # where in the compile-time capabilities the release is
 CCAP_FIELD_VERSION_19_1 = 12
 CCAP_MAX = 55  # how many compile-time capabilities there are
@@ -291,11 +297,17 @@ def decode_number(content: bytes) -> int | float:
 
 @lru_cache(maxsize=1 << 12)
 def encode_date(value: bytes) -> bytes:
-    """A DATE, from text such as 2026-08-17 00:00:00: a byte for each part, two for the year."""
-    year, month, day, hour, minute, second = (int(part) for part in re.split(b"[- :]", value))
-    century, year_of_century = divmod(year, 100)
-    parts = [century + 100, year_of_century + 100, month, day, hour + 1, minute + 1, second + 1]
-    return data(bytes(parts))
+    """A DATE, from text such as 2026-08-17 00:00:00: a byte for each part, two for the year.
+
+    Both of these are less than 100 in a year before Christ, which has a minus in the text. There
+    may be no such day: an application can bring one into a real database, too.
+    """
+    before_christ = value.startswith(b"-")
+    parts = [int(part) for part in re.split(b"[- :]", value.removeprefix(b"-"))]
+    year, month, day, hour, minute, second = parts
+    sign = -1 if before_christ else 1
+    years = [100 + sign * (year // 100), 100 + sign * (year % 100)]
+    return data(bytes([*years, month, day, hour + 1, minute + 1, second + 1]))
 
 
 def decode_date(content: bytes) -> str:
@@ -311,10 +323,23 @@ def encode_text(value: bytes | int | float) -> bytes:
     return data(value if isinstance(value, bytes) else str(value).encode())
 
 
+class Text(bytes):
+    """A text in UTF-8, where other bytes are sent as they are."""
+
+
+def encode_national_text(value: bytes | int | float) -> bytes:
+    """An NVARCHAR2. Bytes that are no Text are sent as they are, whether they are UTF-16 or not."""
+    if isinstance(value, Text) or not isinstance(value, bytes):
+        text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+        return data(text.encode("utf-16-be"))
+    return data(value)
+
+
 ENCODERS: dict[Type, Callable[..., bytes]] = {
     Type.NUMBER: encode_number,
     Type.DATE: encode_date,
     Type.VARCHAR2: encode_text,
+    Type.NVARCHAR2: encode_national_text,
 }
 
 
@@ -324,8 +349,8 @@ def decode_value(kind: int, content: bytes) -> int | float | str | None:
         return None
     if kind == Type.NUMBER:
         return decode_number(content)
-    if kind == Type.DATE:
-        return decode_date(content)
+    if kind in (Type.DATE, TIMESTAMP):
+        return decode_date(content[:7])  # a TIMESTAMP has fractions of a second after it
     if kind == Type.VARCHAR2:
         return content.decode()
     raise Unexpected(f"a bind of type {kind}")
@@ -374,9 +399,10 @@ def packet_header(large: bool) -> struct.Struct:
     return struct.Struct(">IBxxx" if large else ">HxxBxxx")
 
 
-def accept(protocol_version: int, flags: int) -> bytes:
+def accept(protocol_version: int, flags: int, sdu: int = SDU) -> bytes:
     """The content of an ACCEPT packet."""
-    return fields(ACCEPT, {"protocol version": protocol_version, "flags1": flags, "sdu": SDU})
+    values: Values = {"protocol version": protocol_version, "flags1": flags, "sdu": sdu, "tdu": TDU}
+    return fields(ACCEPT, values)
 
 
 def refuse(number: int) -> bytes:
@@ -585,6 +611,7 @@ REEXECUTE: Layout = [
 FETCH: Layout = [("cursor id", "ub4"), ("fetch array size", "ub4")]
 FUNCTION_HEAD: Layout = [("function", "ub1"), ("sequence number", "ub1")]
 CLOSE_CURSORS: Layout = [("pointer", "ub1"), ("number of cursors", "ub4")]
+SET_SCHEMA: Layout = [("pointer", "ub1")]  # and the schema's name, with its length
 
 
 def read_binds(reader: Reader, types: Sequence[int]) -> list[int | float | str | None]:
@@ -609,7 +636,7 @@ COLUMN: Layout = [
     ("oid", "bytes_with_length"),
     ("version", "ub2"),
     ("character set id", "ub2"),
-    ("csfrm", "ub1"),  # character set form: 1 for text
+    ("csfrm", "ub1"),  # character set form: 1 for text, 2 in the national character set
     ("max size", "ub4"),
     ("oaccolid", "ub4"),
     ("nulls allowed", "ub1"),
@@ -637,13 +664,21 @@ DESCRIBE_TAIL: Layout = [
 ]
 COLUMN_VALUES: dict[Type, Values] = {
     # A NUMBER that was declared without precision and scale has the scale -127, as one byte 0x81.
-    Type.NUMBER: {"buffer size": 22, "scale": 0x81},
-    Type.DATE: {"buffer size": 7},
+    Type.NUMBER: {"ora type num": Type.NUMBER, "buffer size": 22, "scale": 0x81},
+    Type.DATE: {"ora type num": Type.DATE, "buffer size": 7},
     Type.VARCHAR2: {
+        "ora type num": Type.VARCHAR2,
         "buffer size": 4000,
         "max size": 4000,
         "character set id": CHARSET_UTF8,
         "csfrm": 1,
+    },
+    Type.NVARCHAR2: {
+        "ora type num": Type.VARCHAR2,
+        "buffer size": 4000,
+        "max size": 2000,
+        "character set id": CHARSET_UTF16,
+        "csfrm": 2,
     },
 }
 
@@ -653,7 +688,7 @@ def describe(names: Sequence[str], types: Sequence[Type]) -> bytes:
     head: Values = {"message type": Message.DESCRIBE_INFO, "number of columns": len(names)}
     message = fields(DESCRIBE_HEAD, head)
     for name, kind in zip(names, types, strict=True):
-        column: Values = {"ora type num": kind, "nulls allowed": 1, "name": name.encode()}
+        column: Values = {"nulls allowed": 1, "name": name.encode()}
         message += fields(COLUMN, COLUMN_VALUES[kind] | column)
     return message + fields(DESCRIBE_TAIL, {})
 
@@ -722,6 +757,21 @@ def error_number(text: str) -> int:
     if not found:
         raise ValueError(f"no error of Oracle's: {text}")
     return int(found[1])
+
+
+HUGE_LENGTH = 0xFFFFFFFF
+HUGE_DATA = bytes([LONG_LENGTH_INDICATOR]) + integer(HUGE_LENGTH)  # the start of such a text
+
+
+def huge_row() -> bytes:
+    """ROW_HEADER, and a ROW_DATA up to the length of its first value, which is huge."""
+    return rows([], []) + bytes([Message.ROW_DATA]) + HUGE_DATA
+
+
+def huge_error() -> bytes:
+    """ERROR, up to the length of its text, which is huge."""
+    values: Values = {"message type": Message.ERROR, "error number (extended)": 600}
+    return fields(ERROR, values) + HUGE_DATA
 
 
 def error(text: str = "", cursor_id: int = 0, row_count: int = 0) -> bytes:

@@ -1,6 +1,7 @@
 """A stand-in for PowerSchool's database: a server for the real python-oracledb, over SQLite.
 
 The unpatched thin driver logs in, runs queries with binds and fetches rows, as from a 19c server.
+So does node-oracledb's, which test_oracle_drivers.py compares with it.
 What goes over the line is in oracle_net.py; here is what the server does, and what it does wrong.
 
     with PowerSchool(database) as powerschool:
@@ -21,11 +22,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import cycle
 from pathlib import Path
 from types import TracebackType
+from typing import NoReturn
 
 import oracle_net as net
-from faults import BUSY, DROP, HALF, HANG, SLOW, Fault
+from faults import BUSY, DEAF, DROP, ENDLESS, HALF, HANG, HUGE, SLOW, TRICKLE, Fault
 from oracle_net import Function, Marker, Message, Packet, Reader, Type, Unexpected
 
 # What a server can demand that the thin driver cannot do: PowerSchool.demands.
@@ -35,20 +38,29 @@ OLD_VERIFIER = "old verifier"  # of the password, 10g: DPY-3015
 DEMANDS = (ENCRYPTION, OLD_RELEASE, OLD_VERIFIER)
 
 SLOW_SECONDS = 0.7
+TRICKLE_SECONDS = 0.3  # from byte to byte
+RECEIVE_BUFFER = 16 * 1024  # small, so that a client that sends to a deaf server soon blocks
 CANCELLED = "ORA-01013: user requested cancel of current operation"
 NO_MORE_ROWS = "ORA-01403: no data found"
+NO_TABLE = "ORA-00942: table or view does not exist"
+NO_SCHEMA = "ORA-01435: user does not exist"
 WRONG_PASSWORD = "ORA-01017: invalid username/password; logon denied"
 
 
 class PowerSchool:
     """The server, on a free port of the loopback address, while its `with` block lasts.
 
-    `database` is an SQLite file; its columns are declared NUMBER, VARCHAR2 or DATE, its dates are
-    text in the form `2026-08-17 00:00:00`. `delay` is added to every round trip, in seconds.
+    `database` is an SQLite file; its columns are declared NUMBER, VARCHAR2, NVARCHAR2 or DATE, its
+    dates are text in the form `2026-08-17 00:00:00`, those before Christ with a minus before it.
+    What is stored as a BLOB is sent as it is. `delay` is added to every round trip, in seconds.
 
     `fault` is asked at each step what goes wrong: at "CONNECT", "LOG IN" (the user is known),
     "PASSWORD", the text of a query, "FETCH " and this text when more of its rows are wanted, and
     "LOG OFF". It answers as faults.py has it; a refusal is a text such as "ORA-01555: ...".
+
+    A query's rows are what is ENDLESS, and the first value of a row is what is HUGE. What else has
+    no rows: there ENDLESS is TRICKLE, and HUGE an error's text, or at "CONNECT" the size of packets
+    (the driver then takes 4 GB of memory for one).
     """
 
     user = "ps_read"
@@ -61,10 +73,15 @@ class PowerSchool:
         self.fault = fault
         self.warning = ""  # comes with a successful log-in, such as "ORA-28002: ..."
         self.demands = ""  # one of DEMANDS
+        self.owner = "PS"  # of the tables: the only schema there is
+        self.synonyms = True  # a session in another schema finds the tables by their bare names
+        self.schema = ""  # what the newest session has set; "" is the user's own
+        self.log_ins: list[str] = []  # the passwords that came; a wrong one cannot be read here
         self.steps: list[str] = []  # all that were reached
         self.queries: list[str] = []  # the texts of all statements
         self.round_trips = 0  # every request that waits for an answer, the log-in included
         self.lock = threading.Lock()
+        self.ended = threading.Event()  # the `with` block is over
 
     def __enter__(self) -> PowerSchool:
         with closing(sqlite3.connect(self.database)) as sqlite:
@@ -82,6 +99,7 @@ class PowerSchool:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        self.ended.set()
         self.server.shutdown()
         self.server.server_close()
 
@@ -100,6 +118,14 @@ class Server(socketserver.ThreadingTCPServer):
     def __init__(self, powerschool: PowerSchool) -> None:
         self.powerschool = powerschool
         super().__init__(("127.0.0.1", 0), Session)
+
+    def server_bind(self) -> None:
+        """Called before it listens; the connections that it gets then have this, too."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        super().server_bind()
+
+
+Rows = list[tuple[object, ...]]
 
 
 class Gone(Exception):
@@ -120,6 +146,7 @@ class Cursor:
     types: list[Type] = field(default_factory=list)
     rows: Iterator[tuple[object, ...]] = field(default_factory=lambda: iter(()))
     sent: int = 0
+    endless: bool = False
 
 
 class Session(socketserver.BaseRequestHandler):
@@ -133,8 +160,9 @@ class Session(socketserver.BaseRequestHandler):
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.stream = self.request.makefile("rb")
         self.header = net.packet_header(large=False)
-        self.half = False  # of the next answer, only half is sent
-        self.data = Data(self.powerschool.database)
+        self.wrong = ""  # HALF, ENDLESS or HUGE: the next answer is
+        self.schema = self.powerschool.schema = ""  # the user's own
+        self.data = Data(self.powerschool.database, self.powerschool.owner)
         self.cursors: dict[int, Cursor] = {}
 
     def handle(self) -> None:
@@ -171,13 +199,17 @@ class Session(socketserver.BaseRequestHandler):
     def send_packets(self, packets: bytes) -> None:
         """Send an answer, late if the line is slow."""
         time.sleep(self.powerschool.delay)
-        if self.half:
+        if self.wrong == HALF:
             self.request.sendall(packets[: len(packets) // 2])
             raise Gone
         self.request.sendall(packets)
 
     def send(self, message: bytes) -> None:
         """Send a message, in as many packets as it takes."""
+        if self.wrong == HUGE:
+            self.start_huge(net.huge_error())
+        if self.wrong == ENDLESS:
+            self.trickle()
         flags = bytes(2)
         room = net.SDU - self.header.size - len(flags)
         starts = range(0, len(message), room)
@@ -226,15 +258,41 @@ class Session(socketserver.BaseRequestHandler):
         if wrong == HANG:
             while True:
                 self.packet()
+        if wrong == DEAF:
+            self.powerschool.ended.wait()
+            raise Gone
+        if wrong == TRICKLE:
+            self.trickle()
         if wrong == BUSY:
             self.break_off(self.next_marker())
         if wrong == SLOW:
             time.sleep(SLOW_SECONDS)
-        elif wrong == HALF:
-            self.half = True
+        elif wrong in (HALF, ENDLESS, HUGE):
+            self.wrong = wrong
         elif wrong:
             net.error_number(wrong)  # complains about what is no error of Oracle's
             raise Refused(wrong)
+
+    def trickle(self) -> NoReturn:
+        """Send a packet of the greatest size byte by byte, which takes 40 minutes."""
+        for byte in self.built(Packet.DATA, bytes(net.SDU - self.header.size)):
+            if self.powerschool.ended.wait(TRICKLE_SECONDS):
+                break
+            self.request.sendall(bytes([byte]))
+        raise Gone
+
+    def start_huge(self, message: bytes) -> NoReturn:
+        """Send a message that ends with a huge length, and trickle what has this length."""
+        self.wrong = ""
+        self.send(message)
+        self.trickle()
+
+    def endless(self, rows: Rows) -> Iterator[tuple[object, ...]]:
+        """These rows again and again."""
+        for row in cycle(rows):
+            if self.powerschool.ended.is_set():
+                raise Gone
+            yield row
 
     # --- logging in ---
 
@@ -253,9 +311,12 @@ class Session(socketserver.BaseRequestHandler):
             refuse = net.refuse(net.error_number(str(refused)))
             self.send_packets(self.built(Packet.REFUSE, refuse))
             raise Gone from None
+        if self.wrong == ENDLESS:
+            self.trickle()
         version = net.PROTOCOL_VERSION_11G if demands == OLD_RELEASE else net.PROTOCOL_VERSION
-        flags = net.NSI_NA_REQUIRED if demands == ENCRYPTION else 0
-        self.send_packets(self.built(Packet.ACCEPT, net.accept(version, flags)))
+        flags = net.NSI_NA_REQUIRED if demands == ENCRYPTION else net.NSI_NA_DISABLED
+        sdu = net.HUGE_LENGTH if self.wrong == HUGE else net.SDU
+        self.send_packets(self.built(Packet.ACCEPT, net.accept(version, flags, sdu)))
         self.header = net.packet_header(large=True)
 
     def connect_string(self) -> str:
@@ -297,6 +358,8 @@ class Session(socketserver.BaseRequestHandler):
         client_half = net.decrypt(self.password_key, pairs["AUTH_SESSKEY"])
         key = net.session_key(client_half, self.server_half, self.session_salt)
         password = net.decrypt_password(key, pairs["AUTH_PASSWORD"])
+        self.powerschool.log_ins.append(password.decode(errors="replace"))
+        self.reach("PASSWORD")
         same_user = self.user.upper() == self.powerschool.user.upper()
         if not same_user or password != self.powerschool.password.encode():
             raise Refused(WRONG_PASSWORD)
@@ -320,7 +383,7 @@ class Session(socketserver.BaseRequestHandler):
             self.powerschool.round_trips += 1
         kind = reader.byte()
         while kind == Message.PIGGYBACK:
-            self.close_cursors(reader)
+            self.piggyback(reader)
             kind = reader.byte()
         if kind == Message.PROTOCOL:
             self.send(net.protocol())
@@ -332,13 +395,23 @@ class Session(socketserver.BaseRequestHandler):
         else:
             raise Unexpected(f"a message of type {kind}")
 
-    def close_cursors(self, reader: Reader) -> None:
-        """Read a piggyback: the numbers of cursors that the client no longer needs."""
+    def piggyback(self, reader: Reader) -> None:
+        """Read what comes before a call: cursors to close, or the schema that is wanted."""
         function = reader.fields(net.FUNCTION_HEAD)["function"]
-        if function != Function.CLOSE_CURSORS:
+        if function == Function.CLOSE_CURSORS:
+            for _ in range(reader.fields(net.CLOSE_CURSORS)["number of cursors"]):
+                self.cursors.pop(reader.field("ub4"), None)
+        elif function == Function.SET_SCHEMA:
+            reader.fields(net.SET_SCHEMA)
+            self.set_schema(reader.data_with_length().decode().upper())
+        else:
             raise Unexpected(f"a piggyback with function {function}")
-        for _ in range(reader.fields(net.CLOSE_CURSORS)["number of cursors"]):
-            self.cursors.pop(reader.field("ub4"), None)
+
+    def set_schema(self, name: str) -> None:
+        """From here on, tables without a schema's name are this one's. Refuses the whole call."""
+        if name != self.powerschool.owner.upper():
+            raise Refused(NO_SCHEMA)
+        self.schema = self.powerschool.schema = name
 
     def call(self, function: Function, reader: Reader) -> bytes:
         """The answer to a FUNCTION message."""
@@ -346,7 +419,6 @@ class Session(socketserver.BaseRequestHandler):
             self.reach("LOG IN")
             return self.log_in_one(reader)
         if function == Function.AUTH_PHASE_TWO:
-            self.reach("PASSWORD")
             return self.log_in_two(reader)
         if function == Function.EXECUTE:
             return self.execute(reader)
@@ -377,7 +449,7 @@ class Session(socketserver.BaseRequestHandler):
         self.cursors[cursor_id] = cursor
         self.run(cursor, reader)
         described = net.describe(cursor.names, cursor.types) if cursor.names else b""
-        return described + self.rows(cursor_id, head["prefetch number of rows"])
+        return self.rows(cursor_id, head["prefetch number of rows"], described)
 
     def execute_again(self, reader: Reader) -> bytes:
         """REEXECUTE, REEXECUTE_AND_FETCH: a statement that the client already has described."""
@@ -398,34 +470,50 @@ class Session(socketserver.BaseRequestHandler):
         binds = net.read_binds(reader, cursor.bind_types)
         self.powerschool.queries.append(cursor.sql)
         self.reach(cursor.sql)
+        if not self.powerschool.synonyms and not self.schema and bare_tables(cursor.sql):
+            raise Refused(NO_TABLE)
         names, types, rows = self.data.run(cursor.sql, binds)
         if not cursor.names:  # otherwise the client has them, and holds on to these types
             cursor.names = names
             cursor.types = types
         cursor.rows = iter(rows)
         cursor.sent = 0
+        cursor.endless = False
 
-    def rows(self, cursor_id: int, count: int) -> bytes:
+    def rows(self, cursor_id: int, count: int, described: bytes = b"") -> bytes:
         """The next `count` rows of a cursor, and whether there are more."""
         cursor = self.cursors[cursor_id]
         if not cursor.names:
             return net.error(cursor_id=cursor_id)
+        if self.wrong == HUGE:
+            self.start_huge(described + net.huge_row())
+        if self.wrong == ENDLESS:
+            self.wrong = ""
+            if not cursor.endless:
+                cursor.endless = True
+                nulls = (None,) * len(cursor.names)
+                cursor.rows = self.endless([*cursor.rows] or [nulls])
         batch = [row for _, row in zip(range(count), cursor.rows, strict=False)]
         cursor.sent += len(batch)
         ending = "" if len(batch) == count else NO_MORE_ROWS
-        return net.rows(cursor.types, batch) + net.error(ending, cursor_id, cursor.sent)
+        ended = net.error(ending, cursor_id, cursor.sent)
+        return described + net.rows(cursor.types, batch) + ended
 
 
 # --- the data: Oracle's SQL, as SQLite runs it ---
 
-Rows = list[tuple[object, ...]]
+# CASE WHEN firstday >= :day THEN firstday END: a column's values, or some of them.
+CHOSEN = r"(?is)\bCASE\s+WHEN\b(?:(?!\b(?:CASE|THEN|END)\b).)*\bTHEN\s+([a-z][\w.]*)\s+END\b"
 
 
 class Data:
-    """One session's view of the SQLite file."""
+    """One session's view of the SQLite file, whose tables are those of the schema `owner`."""
 
-    def __init__(self, database: Path) -> None:
-        self.sqlite = sqlite3.connect(database, check_same_thread=False, isolation_level=None)
+    def __init__(self, database: Path, owner: str) -> None:
+        self.owner = owner
+        self.sqlite = sqlite3.connect(":memory:", check_same_thread=False, isolation_level=None)
+        # So SQLite knows the tables with the schema's name, and without it.
+        self.sqlite.execute("ATTACH DATABASE ? AS ?", (str(database), owner))
         self.sqlite.text_factory = bytes  # it may be no UTF-8, which is the client's business
         self.sqlite.execute("PRAGMA case_sensitive_like=ON")
         self.sqlite.execute("CREATE TEMP TABLE dual (dummy VARCHAR2)")
@@ -458,7 +546,8 @@ class Data:
             raise Refused("ORA-01453: SET TRANSACTION must be first statement of transaction")
         self.at_start = False
         self.sqlite.execute("BEGIN")
-        self.sqlite.execute("SELECT COUNT(*) FROM sqlite_master")  # only this fixes the state
+        only_this_fixes_the_state = f"SELECT COUNT(*) FROM {self.owner}.sqlite_master"
+        self.sqlite.execute(only_this_fixes_the_state)
 
     def end_transaction(self) -> None:
         """From here on, see the newest data again."""
@@ -477,15 +566,22 @@ class Data:
         except sqlite3.OperationalError as problem:
             raise Refused(oracles_words(str(problem))) from None
         names = [column[0].upper() for column in found.description]
-        return names, self.types(sql, rows), rows
+        types = self.types(sql, rows)
+        if Type.NVARCHAR2 in types:  # once more, so that text and BLOBs can be told apart
+            self.sqlite.text_factory = net.Text
+            rows = self.sqlite.execute(translated(sql, "?"), binds).fetchall()
+            self.sqlite.text_factory = bytes
+        return names, types, rows
 
     def types(self, sql: str, rows: Rows) -> list[Type]:
         """The type of each column of a query.
 
         A view's columns have the types of the columns that they are made of, by whatever name. A
-        computed one has none: then its first value tells.
+        computed one has none: then its first value tells. CASE WHEN ... THEN column END is taken
+        for the column.
         """
-        self.sqlite.execute(f"CREATE TEMP VIEW described AS {translated(sql, 'NULL')}")
+        columns_only = re.sub(CHOSEN, r"\1", translated(sql, "NULL"))
+        self.sqlite.execute(f"CREATE TEMP VIEW described AS {columns_only}")
         columns = self.sqlite.execute("PRAGMA temp.table_info(described)").fetchall()
         self.sqlite.execute("DROP VIEW temp.described")
         types = []
@@ -503,7 +599,7 @@ def type_of(value: object) -> Type:
     """The type of a computed column, by its first value that is not NULL."""
     if isinstance(value, int | float):
         return Type.NUMBER
-    if isinstance(value, bytes) and re.fullmatch(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", value):
+    if isinstance(value, bytes) and re.fullmatch(rb"-?\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", value):
         return Type.DATE
     return Type.VARCHAR2
 
@@ -532,6 +628,21 @@ def bare(sql: str) -> str:
     return re.sub(r"'(?:[^']|'')*'|--[^\n]*|/\*.*?\*/", blank, sql, flags=re.DOTALL)
 
 
+def bare_tables(sql: str) -> set[str]:
+    """The tables that a query names without their schema, in capitals."""
+    plain = bare(sql).upper()
+    named_here = set(re.findall(r"(\w+)\s+AS\s*\(", plain)) | {"DUAL"}  # WITH name AS (...)
+    names = set()
+    for block in blocks(plain):
+        if not re.search(r"\bSELECT\b", block):
+            continue  # EXTRACT(YEAR FROM day)
+        block = re.sub(r"{[^}]*}", "{}", block)
+        for listed in re.findall(rf"(?s)\bFROM\b(.*?)(?=\b(?:{CLAUSES})\b|$)", block):
+            for table in re.split(r",|\bJOIN\b", listed):
+                names |= set(re.findall(r"^\s*(\w+)(?![\w.])", table))
+    return names - named_here
+
+
 @cache
 def translated(sql: str, bind: str) -> str:
     """The query for SQLite: `bind` in place of each :name, and NULLs sorted as Oracle does.
@@ -541,6 +652,8 @@ def translated(sql: str, bind: str) -> str:
     """
     plain = bare(sql)
     changes = [(*found.span(), bind) for found in re.finditer(r":\w+", plain)]
+    for found in re.finditer(r"(?i)\bDBTIMEZONE\b", plain):  # node-oracledb asks for it first
+        changes.append((*found.span(), "'+00:00'"))
     for start, end in order_terms(plain):
         term = plain[start:end].rstrip()  # without a comment after it
         words = term.upper().split()

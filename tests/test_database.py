@@ -1,5 +1,6 @@
 """The database, fault by fault: no part of a file is written, and the message says why."""
 
+import re
 import shutil
 import socket
 import threading
@@ -9,18 +10,24 @@ from pathlib import Path
 
 import district
 import pytest
-from checks import OLD, check_clean, check_failed, check_remote, check_uploaded
+from checks import OLD, check_failed, check_remote, check_uploaded
 from clever import Clever
-from faults import BUSY, DROP, HALF, HANG, SLOW, at
+from faults import BUSY, DEAF, DROP, ENDLESS, HALF, HANG, HUGE, TRICKLE, at
 from hosts import Hosts, silent, tls_server
 from job import Ended, Job
 from powerschool import ENCRYPTION, OLD_RELEASE, OLD_VERIFIER, PowerSchool
 
 CONNECTING = "ERROR connecting to PowerSchool: "
+# So that a busy machine, on which a step takes long, is not taken for a silent database.
+PATIENT = {"CONNECT_TIMEOUT_SECONDS": 60, "QUERY_TIMEOUT_SECONDS": 60}
 
 
 def attempts(ended: Ended) -> int:
     return ended.log.count("INFO attempt ") + 1
+
+
+def connections(powerschool: PowerSchool) -> int:
+    return powerschool.steps.count("CONNECT")
 
 
 # --- Connecting ---
@@ -42,7 +49,7 @@ def attempts(ended: Ended) -> int:
             *("Check POWERSCHOOL_READ_USER and POWERSCHOOL_DB_PASSWORD", 1),
         ),
         (
-            *("POWERSCHOOL_PROD_DB", "127.0.0.1:{port}/OTHER", "DPY-6001"),
+            *("POWERSCHOOL_PROD_DB", "127.0.0.1:{port}/OTHER", 'Service "..." is not registered'),
             *("Check the service's name at the end of POWERSCHOOL_PROD_DB", 3),
         ),
         (
@@ -79,7 +86,7 @@ def test_connecting_fails(
     tries: int,
 ) -> None:
     ready.environment[variable] = value.format(port=quiet.port, closed=closed_port)
-    ended = ready.run(timeout=15)
+    ended = ready.set(**PATIENT).run()
     if value == "ORA-12514":  # a password that is a word of a message
         assert (ended.status, attempts(ended)) == (1, 1)
         assert advice in ended.stderr
@@ -104,28 +111,30 @@ def test_a_server_that_talks_nonsense_for_ever(ready: Job, clever: Clever) -> No
         threading.Thread(target=talk, args=(listener,), daemon=True).start()
         port = listener.getsockname()[1]
         ready.environment["POWERSCHOOL_PROD_DB"] = f"127.0.0.1:{port}/PSPROD"
-        ended = ready.set(CONNECT_ATTEMPTS=1).run(timeout=40)
+        ended = ready.set(CONNECT_TIMEOUT_SECONDS=1, CONNECT_ATTEMPTS=1).run()
     check_failed(ready, ended, CONNECTING)
-    assert ended.seconds < 20
     check_remote(clever, OLD)
+
+
+ASK = "show this line to whoever runs PowerSchool's database"
 
 
 @pytest.mark.parametrize(
     ("step", "wrong", "words", "tries"),
     [
-        ("CONNECT", DROP, "show this line to whoever runs PowerSchool's database", 3),
-        ("CONNECT", HANG, "no answer in time. Check POWERSCHOOL_PROD_DB, and the firewalls", 3),
-        ("LOG IN", DROP, "show this line to whoever runs PowerSchool's database", 3),
-        ("LOG IN", HANG, "no answer in time. Check POWERSCHOOL_PROD_DB, and the firewalls", 3),
-        ("PASSWORD", DROP, "show this line to whoever runs PowerSchool's database", 3),
-        ("PASSWORD", HANG, "no answer in time. Check POWERSCHOOL_PROD_DB, and the firewalls", 3),
+        ("CONNECT", DROP, ASK, 3),
+        ("LOG IN", DROP, ASK, 3),
+        ("PASSWORD", HALF, ASK, 3),
         ("CONNECT", "ORA-12514: no such service", "Check the service's name", 3),
         ("CONNECT", "ORA-12505: no such SID", "Check the service's name", 3),
         ("CONNECT", "ORA-12528: blocked", "starting, stopping or in its backup", 3),
         ("LOG IN", "ORA-01033: ORACLE initialization or shutdown in progress", "its backup", 3),
         ("PASSWORD", "ORA-01033: ORACLE initialization or shutdown in progress", "its backup", 3),
-        ("PASSWORD", "ORA-28000: The account is locked.", "administrator unlock the account", 1),
+        ("PASSWORD", "ORA-28000: The account is locked.", "Have the account unlocked", 1),
         ("PASSWORD", "ORA-28001: the account has expired", "Have the password changed", 1),
+        ("PASSWORD", "ORA-28030: no LDAP directory", "POWERSCHOOL_DB_PASSWORD; if both are", 1),
+        ("PASSWORD", "ORA-20001: not from this host", "POWERSCHOOL_DB_PASSWORD; if both are", 1),
+        ("PASSWORD", "ORA-04088: error during a trigger", "POWERSCHOOL_DB_PASSWORD; if both", 1),
         ("PASSWORD", "ORA-01045: user lacks CREATE SESSION", "Have CREATE SESSION granted", 1),
     ],
 )
@@ -138,14 +147,35 @@ def test_connecting_never_succeeds(
     words: str,
     tries: int,
 ) -> None:
+    """A refusal of the account is final: another try could lock it."""
     quiet.fault = at(step, wrong)
-    ended = ready.run(timeout=20)
+    ended = ready.set(**PATIENT).run()
     check_failed(ready, ended, CONNECTING, words)
     check_remote(clever, OLD)
-    assert attempts(ended) == tries
-    assert quiet.steps.count("CONNECT") == tries
-    if wrong == HANG:
-        assert 6 <= ended.seconds < 15
+    assert attempts(ended) == connections(quiet) == tries
+    assert len(quiet.log_ins) == (tries if step == "PASSWORD" else 0)
+
+
+@pytest.mark.parametrize(
+    ("step", "wrong"),
+    [
+        ("CONNECT", HANG),
+        ("CONNECT", TRICKLE),
+        ("LOG IN", DEAF),
+        ("LOG IN", HUGE),
+        ("PASSWORD", HANG),
+        ("PASSWORD", ENDLESS),
+    ],
+)
+def test_a_log_in_that_never_ends(
+    ready: Job, quiet: PowerSchool, clever: Clever, step: str, wrong: str
+) -> None:
+    """One setting bounds all of it, and the line names it."""
+    quiet.fault = at(step, wrong)
+    ended = ready.set(CONNECT_TIMEOUT_SECONDS=1.5, CONNECT_ATTEMPTS=1).run()
+    words = (CONNECTING, "no end within 1.5 seconds", "set CONNECT_TIMEOUT_SECONDS higher")
+    check_failed(ready, ended, *words)
+    check_remote(clever, OLD)
 
 
 @pytest.mark.parametrize(
@@ -153,7 +183,7 @@ def test_connecting_never_succeeds(
     [
         ("CONNECT", DROP),
         ("LOG IN", DROP),
-        ("PASSWORD", HANG),
+        ("PASSWORD", HALF),
         ("PASSWORD", "ORA-01033: ORACLE initialization or shutdown in progress"),
     ],
 )
@@ -161,7 +191,7 @@ def test_connecting_succeeds_the_third_time(
     ready: Job, quiet: PowerSchool, clever: Clever, step: str, wrong: str
 ) -> None:
     quiet.fault = at(step, wrong, times=2)
-    ended = ready.run()
+    ended = ready.set(**PATIENT).run()
     check_uploaded(ready, ended, clever)
     assert attempts(ended) == 3
 
@@ -176,8 +206,8 @@ def test_the_next_try_waits(ready: Job, quiet: PowerSchool, clever: Clever) -> N
         return DROP if len(tries) == 1 else None
 
     quiet.fault = fault
-    check_uploaded(ready, ready.set(RETRY_DELAY_SECONDS=1).run(), clever)
-    assert 1 <= tries[1] - tries[0] < 5
+    check_uploaded(ready, ready.set(RETRY_DELAY_SECONDS=1, **PATIENT).run(), clever)
+    assert tries[1] - tries[0] >= 1
 
 
 @pytest.mark.parametrize(
@@ -185,14 +215,14 @@ def test_the_next_try_waits(ready: Job, quiet: PowerSchool, clever: Clever) -> N
     [
         (ENCRYPTION, "DPY-3001", "demands Oracle's own encryption"),
         (OLD_RELEASE, "DPY-3010", "older than Oracle 12.1"),
-        (OLD_VERIFIER, "DPY-3015", "Have the same password set once more"),
+        (OLD_VERIFIER, "DPY-3015", "Have the same one set once more"),
     ],
 )
 def test_a_database_that_the_driver_cannot_talk_to(
     ready: Job, quiet: PowerSchool, clever: Clever, demand: str, code: str, advice: str
 ) -> None:
     quiet.demands = demand
-    ended = ready.run()
+    ended = ready.set(**PATIENT).run()
     check_failed(ready, ended, CONNECTING, code, advice)
     check_remote(clever, OLD)
     assert attempts(ended) == 1
@@ -203,8 +233,8 @@ def test_a_certificate_that_nobody_vouches_for(ready: Job, clever: Clever, tmp_p
     """A TLS server with a certificate of its own, as a hosted database has it."""
     with tls_server(tmp_path) as port:
         ready.environment["POWERSCHOOL_PROD_DB"] = f"tcps://127.0.0.1:{port}/PSPROD"
-        ended = ready.run()
-    check_failed(ready, ended, CONNECTING, "?wallet_location=/the/folder")
+        ended = ready.set(**PATIENT).run()
+    check_failed(ready, ended, CONNECTING, "?wallet_location=/")
     check_remote(clever, OLD)
     assert attempts(ended) == 1
 
@@ -220,11 +250,11 @@ def test_the_password_will_expire(
     ready: Job, quiet: PowerSchool, clever: Clever, warning: str
 ) -> None:
     quiet.warning = warning
-    ended = ready.run()
+    ended = ready.set(**PATIENT).run()
     assert ended.status == 0
     assert ended.stderr == (
         f"WARNING PowerSchool says: {warning}. "
-        "Have the password changed, and put the new one into POWERSCHOOL_DB_PASSWORD\n"
+        "Have the password changed, and put it into POWERSCHOOL_DB_PASSWORD\n"
     )
     check_remote(clever, ready.output.read_bytes())
 
@@ -237,19 +267,14 @@ def test_the_password_will_expire(
         "127.0.0.1:{closed}/PSPROD?wallet_password=Short1&retry=x y",
         "(DESCRIPTION=(SECURITY=(WALLET_PASSWORD=Short1))(ADDRESS=(PORT=x)))",
         "(DESCRIPTION=(PWD=Short1)(ADDRESS=(PORT=x)))",
-        "(DESCRIPTION=(PWD=Short1))",
         "ps_read/Short1:x/y@z:1521:",
         "ps_read/Sho/rt1@127.0.0.1:{closed}/PSPROD",
-        "ps_read/Sho@rt1@127.0.0.1:{closed}/PSPROD",
         'ps_read/Sho"rt1@127.0.0.1:{closed}/PSPROD',
-        "ps_read/Short1:1521",
         "ps_read/Short1 host:1521",
         "ldap://h/Short1",
         "127.0.0.1:{port}/Short1",
-        "127.0.0.1:{port}/{upper}",
         "127.0.0.1:{port}/PSPROD:Short1",
         "Driver=x;UID=ps_read;PWD=Short1;DBQ=h",
-        "ps_read:Short1",
         "Short1",
         "tcps://ps_read:Short1",
     ],
@@ -268,11 +293,10 @@ def test_a_password_in_the_connect_string_is_not_shown(
         closed=closed_port,
         port=quiet.port,
         password=quiet.password,
-        upper=quiet.password.upper(),
     )
-    ended = ready.run(timeout=15)
+    ended = ready.set(CONNECT_ATTEMPTS=1, **PATIENT).run()
     check_failed(ready, ended, CONNECTING)
-    for part in (quiet.password, quiet.password.upper(), "Short1", "Sho", "rt1", "short1"):
+    for part in (quiet.password, "Short1", "Sho", "rt1", "short1"):
         assert part not in ended.stderr + ended.log
     check_remote(clever, OLD)
 
@@ -290,107 +314,200 @@ def test_the_words_of_a_connect_string_error_are_shown(ready: Job) -> None:
 @pytest.mark.parametrize(
     ("table", "reading"),
     [
-        ("schools", "reading the schools"),
-        ("terms", "reading the terms of school 100"),
-        ("sections", "reading the sections of school 100, term 3600"),
-        ("courses", "reading the sections of school 100, term 3600"),
-        ("sectionteacher", "reading the sections of school 100, term 3600"),
-        ("teachers", "reading the sections of school 100, term 3600"),
-        ("roledef", "reading the sections of school 100, term 3600"),
-        ("cc", "reading the sections of school 100, term 3600"),
+        ("schools", "the schools"),
+        ("courses", "the courses"),
+        ("roledef", "the roles"),
+        ("teachers", "the teachers"),
+        ("terms", "the terms of school 100"),
+        ("sections", "the sections of school 100, term 3600"),
+        ("sectionteacher", "the sections of school 100, term 3600"),
+        ("cc", "the sections of school 100, term 3600"),
     ],
 )
 def test_a_table_is_forbidden(
     ready: Job, quiet: PowerSchool, clever: Clever, table: str, reading: str
 ) -> None:
-    ready.set(IGNORE_ZERO_ENROLLMENT_SECTIONS=True)
+    """The line names the setting for tables of another owner; another try cannot help."""
+    ready.set(IGNORE_ZERO_ENROLLMENT_SECTIONS=True, **PATIENT)
     district.change(quiet.database, f"DROP TABLE {table}")
     ended = ready.run()
-    check_failed(ready, ended, f"ERROR {reading}: ORA-00942", ". Have SELECT granted")
+    words = (f"ERROR reading {reading}: ORA-00942", ". Have SELECT granted", "TABLE_OWNER")
+    check_failed(ready, ended, *words)
     check_remote(clever, OLD)
+    assert attempts(ended) == connections(quiet) == 1
 
 
 def test_cc_is_not_read_unless_it_is_needed(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
     district.change(quiet.database, "DROP TABLE cc")
-    check_uploaded(ready, ready.run(), clever)
+    check_uploaded(ready, ready.set(**PATIENT).run(), clever)
 
 
 def test_a_column_that_is_not_there(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
-    ended = ready.set(TEACHER_ID_COLUMN="no_such_column").run()
+    ended = ready.set(TEACHER_ID_COLUMN="no_such_column", **PATIENT).run()
     check_failed(ready, ended, "ORA-00904", ". Check TEACHER_ID_COLUMN and PERIOD_COLUMN")
+    check_remote(clever, OLD)
+    assert attempts(ended) == 1
+
+
+def test_courses_roles_and_teachers_are_read_once_and_first(
+    ready: Job, quiet: PowerSchool, clever: Clever
+) -> None:
+    """Three queries, then one for the schools, each school's terms, and each term's sections."""
+    check_uploaded(ready, ready.set(**PATIENT).run(), clever)
+    tables = [found for query in quiet.queries for found in re.findall(r"FROM (\w+)", query)[:1]]
+    once = ["courses", "roledef", "teachers"]
+    assert sorted(tables[:3]) == once
+    assert tables[3:] == ["schools", *["terms", *["sections"] * 4] * 2]
+
+
+@pytest.mark.parametrize(
+    ("step", "wrong"),
+    [
+        ("SET TRANSACTION", DROP),
+        ("FROM courses", HALF),
+        ("FROM terms", "ORA-02396: exceeded maximum idle time, please connect again"),
+        ("FROM schools", "ORA-03113: end-of-file on communication channel"),
+        ("FROM sections", "ORA-01466: unable to read data - table definition has changed"),
+        ("FROM sections", "ORA-01555: snapshot too old"),
+        ("FROM sections", DROP),
+    ],
+)
+def test_reading_is_tried_again_from_the_start(
+    ready: Job, quiet: PowerSchool, clever: Clever, first_upload: bytes, step: str, wrong: str
+) -> None:
+    """What the tries before have read is in the file once, and counts once."""
+    quiet.fault = at(
+        step, wrong, times=2, after=1 if step in ("FROM terms", "FROM sections") else 0
+    )
+    ended = ready.set(**PATIENT).run()
+    check_uploaded(ready, ended, clever)
+    assert ready.output.read_bytes() == first_upload
+    assert (attempts(ended), connections(quiet), len(quiet.log_ins)) == (3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("step", "after", "wrong", "words"),
+    [
+        ("SET TRANSACTION", 0, DROP, ("reading PowerSchool: DPY-4011",)),
+        ("FROM teachers", 0, DROP, ("reading the teachers: DPY-4011",)),
+        ("FROM terms", 1, DROP, ("reading the terms of school 101: DPY-4011",)),
+        ("FROM sections", 7, HALF, ("the sections of school 101, term 3603: DPY-4011",)),
+        (
+            *("FROM terms", 0, "ORA-01555: snapshot too old"),
+            ("school 100: ORA-01555: snapshot too old", "run the job at another hour"),
+        ),
+        (
+            *("FROM sections", 0, "ORA-02396: exceeded maximum idle time"),
+            ("reading the sections of school 100, term 3600: ", "ORA-02396", ASK),
+        ),
+    ],
+)
+def test_reading_fails(
+    ready: Job,
+    quiet: PowerSchool,
+    clever: Clever,
+    step: str,
+    after: int,
+    wrong: str,
+    words: tuple[str, ...],
+) -> None:
+    """The line says what was read."""
+    quiet.fault = at(step, wrong, after=after)
+    ended = ready.set(CONNECT_ATTEMPTS=1, **PATIENT).run()
+    check_failed(ready, ended, "ERROR reading ", *words)
+    check_remote(clever, OLD)
+
+
+def test_reading_fails_three_times(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
+    quiet.fault = at("FROM sections", DROP)
+    ended = ready.set(**PATIENT).run()
+    check_failed(ready, ended, "ERROR reading the sections of school 100, term 3600: DPY-4011")
+    check_remote(clever, OLD)
+    assert (attempts(ended), connections(quiet), len(quiet.log_ins)) == (3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [(BUSY, ("DPY-4024", "set QUERY_TIMEOUT_SECONDS higher")), (HANG, ("DPY-4011", "timed out"))],
+)
+def test_the_database_does_not_answer(
+    ready: Job, quiet: PowerSchool, clever: Clever, wrong: str, words: tuple[str, ...]
+) -> None:
+    quiet.fault = at("SELECT", wrong)
+    limits = {"CONNECT_TIMEOUT_SECONDS": 60, "QUERY_TIMEOUT_SECONDS": 1.5}
+    ended = ready.set(CONNECT_ATTEMPTS=1, **limits).run()
+    check_failed(ready, ended, "ERROR reading ", *words)
     check_remote(clever, OLD)
 
 
 @pytest.mark.parametrize(
-    ("where", "after", "wrong", "words"),
+    ("step", "wrong"),
     [
-        ("SET TRANSACTION", 0, DROP, "reading PowerSchool: DPY-4011"),
-        ("FROM schools", 0, DROP, "reading the schools: DPY-4011"),
-        ("FROM terms", 1, DROP, "reading the terms of school 101: DPY-4011"),
-        ("FROM sections", 7, DROP, "reading the sections of school 101, term 3603: DPY-4011"),
-        ("FROM sections", 2, HALF, "reading the sections of school 100, term 3602: DPY-4011"),
-        ("FROM sections", 7, HALF, "reading the sections of school 101, term 3603: DPY-4011"),
-        ("FROM sections", 1, HANG, "reading the sections of school 100, term 3601: DPY-4011"),
-        ("FROM sections", 1, BUSY, "reading the sections of school 100, term 3601: DPY-4024"),
-        ("FROM sections", 1, BUSY, "set QUERY_TIMEOUT_SECONDS higher"),
-        ("FROM terms", 0, "ORA-01555: snapshot too old", "school 100: ORA-01555: snapshot too"),
-        ("FROM terms", 0, "ORA-01555: snapshot too old", "run the job at another hour"),
+        ("SET TRANSACTION", TRICKLE),
+        ("FROM courses", HANG),
+        ("FROM sections", TRICKLE),
+        ("FROM sections", DEAF),
+        ("FROM sections", ENDLESS),
+        ("FROM sections", HUGE),
+        ("LOG OFF", TRICKLE),
     ],
 )
-def test_a_query_fails(
-    ready: Job, quiet: PowerSchool, clever: Clever, where: str, after: int, wrong: str, words: str
+def test_reading_never_ends(
+    ready: Job, quiet: PowerSchool, clever: Clever, step: str, wrong: str
 ) -> None:
-    quiet.fault = at(where, wrong, after=after)
-    check_failed(ready, ready.run(timeout=10), words)
+    """One setting bounds all of a try, with its farewell; it takes fractions of a minute."""
+    quiet.fault = at(step, wrong)
+    limits = PATIENT | {"TRY_TIMEOUT_MINUTES": 0.025}
+    ended = ready.set(CONNECT_ATTEMPTS=1, **limits).run()
+    words = "ERROR reading PowerSchool: no end within 1.5 seconds."
+    check_failed(ready, ended, words, "set TRY_TIMEOUT_MINUTES higher")
     check_remote(clever, OLD)
 
 
-def test_a_slow_database_is_not_a_silent_one(
-    ready: Job, quiet: PowerSchool, clever: Clever
+@pytest.mark.parametrize("wrong", [DROP, HALF])
+def test_a_later_batch_of_many_rows_fails(
+    ready: Job, quiet: PowerSchool, clever: Clever, first_upload: bytes, wrong: str
 ) -> None:
-    quiet.fault = at("FROM", SLOW, times=3)
-    ended = ready.set(QUERY_TIMEOUT_SECONDS=5).run()
+    """A section whose teacher is assigned 60,000 times takes more than one batch."""
+    district.change(
+        quiet.database,
+        """
+        WITH RECURSIVE numbers(n) AS (SELECT 1000 UNION ALL SELECT n + 1 FROM numbers LIMIT 60000)
+        INSERT INTO sectionteacher
+        SELECT n, sectionid, teacherid, roleid, NULL, NULL FROM sectionteacher, numbers
+        WHERE sectionid = 4;
+        """,
+    )
+    quiet.fault = at("FETCH", wrong, times=1)
+    ended = ready.set(**PATIENT).run()
     check_uploaded(ready, ended, clever)
-    assert ended.seconds > 2
-
-
-@pytest.mark.parametrize("wrong", [DROP, HALF, "ORA-03113: end-of-file on communication"])
-def test_the_last_batch_of_many_rows_fails(
-    tmp_path: Path, clever: Clever, ready: Job, wrong: str
-) -> None:
-    with PowerSchool(district.made(tmp_path / "large.db", 1, 16_000)) as powerschool:
-        ready.connect(powerschool)
-        assert ready.run("--dry-run").status == 0
-        fetches = sum(step.startswith("FETCH") for step in powerschool.steps)
-        assert 2 <= fetches <= 8  # rows came in more than one batch a query
-        ready.output.write_bytes(OLD)
-        powerschool.fault = at("FETCH", wrong, after=fetches - 1)
-        check_failed(ready, ready.run(), "ERROR reading the sections of school 100, term 3603: ")
-    check_remote(clever, OLD)
+    assert ready.output.read_bytes() == first_upload
+    assert "INFO attempt 1: reading the sections of school 100, term 3602: " in ended.log
 
 
 @pytest.mark.parametrize(
     ("sql", "words"),
     [
-        ("DELETE FROM schools", "PowerSchool shows no school. Have"),
-        ("UPDATE schools SET state_excludefromreporting = 1", "PowerSchool shows no school. Have"),
-        ("DELETE FROM sections", "PowerSchool shows no section. If sections are there"),
+        ("DELETE FROM schools", "PowerSchool shows no school. Look at"),
+        (
+            "UPDATE schools SET state_excludefromreporting = 1",
+            "PowerSchool shows no school. Look at",
+        ),
+        ("DELETE FROM sections", "PowerSchool shows no section. Look at"),
     ],
 )
 def test_nothing_to_export(
     ready: Job, quiet: PowerSchool, clever: Clever, sql: str, words: str
 ) -> None:
     district.change(quiet.database, sql)
-    check_failed(ready, ready.run(), words)
+    check_failed(ready, ready.set(**PATIENT).run(), words)
     check_remote(clever, OLD)
 
 
 def test_a_district_that_changes_while_it_is_read(
-    ready: Job, quiet: PowerSchool, clever: Clever
+    ready: Job, quiet: PowerSchool, clever: Clever, first_upload: bytes
 ) -> None:
     """It is exported as of one moment."""
-    assert ready.run("--dry-run").status == 0
-    before = ready.output.read_bytes()
 
     def fault(step: str) -> str | None:
         if "FROM terms" in step:
@@ -399,35 +516,138 @@ def test_a_district_that_changes_while_it_is_read(
         return None
 
     quiet.fault = fault
-    check_uploaded(ready, ready.run(), clever)
-    assert ready.output.read_bytes() == before
+    check_uploaded(ready, ready.set(**PATIENT).run(), clever)
+    assert ready.output.read_bytes() == first_upload
     quiet.fault = None
     assert ready.run("--dry-run", "--force").status == 0
-    assert ready.output.read_bytes() != before
+    assert ready.output.read_bytes() != first_upload
 
 
-def test_a_byte_that_is_no_text(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
+@pytest.mark.parametrize("wrong", [DROP, HALF, "ORA-03113: end-of-file on communication channel"])
+def test_log_off_fails(ready: Job, quiet: PowerSchool, clever: Clever, wrong: str) -> None:
+    """All has been read by then."""
+    quiet.fault = at("LOG OFF", wrong)
+    check_uploaded(ready, ready.set(**PATIENT).run(), clever)
+
+
+# --- Values that are none ---
+
+
+def test_a_date_before_the_year_1_is_no_date(
+    ready: Job, quiet: PowerSchool, clever: Clever
+) -> None:
+    """Python could not hold it. Those who are assigned stay, and a term has its year's dates."""
     district.change(
         quiet.database,
         """
-        UPDATE courses SET course_name = CAST(x'4369656EF141' AS TEXT) WHERE course_number = 'C3';
-        UPDATE schools SET name = CAST(x'4AF16E' AS TEXT) WHERE id = 100;
+        UPDATE sectionteacher
+        SET start_date = '0000-08-17 00:00:00', end_date = '-0044-03-15 00:00:00';
+        UPDATE terms SET firstday = '-4712-01-01 00:00:00', lastday = '0000-12-18 00:00:00'
+        WHERE id = 3603;
         """,
     )
+    check_uploaded(ready, ready.set(**PATIENT).run(), clever)
+    content = ready.output.read_text()
+    assert ",08/17/2026,06/04/2027,Q2 26-27\n" in content
+    assert "101,1,5001,5002," in content
+
+
+@pytest.mark.parametrize(
+    ("sql", "reading"),
+    [
+        (
+            "UPDATE sectionteacher SET start_date = '2026-00-17 00:00:00' WHERE sectionid = 8",
+            "the sections of school 100, term 3600: month",
+        ),
+        (
+            "UPDATE sectionteacher SET end_date = '2026-11-00 00:00:00' WHERE sectionid = 7",
+            "the sections of school 101, term 3603: day",
+        ),
+        (
+            "UPDATE terms SET firstday = '2026-13-17 00:00:00' WHERE schoolid = 101",
+            "the terms of school 101: month",
+        ),
+        (
+            "UPDATE terms SET lastday = '2027-02-30 00:00:00' WHERE schoolid = 101",
+            "the terms of school 101: day",
+        ),
+    ],
+)
+def test_a_date_that_is_none(
+    ready: Job, quiet: PowerSchool, clever: Clever, sql: str, reading: str
+) -> None:
+    """The line says where to look; another try would meet it again."""
+    district.change(quiet.database, sql)
+    ended = ready.set(**PATIENT).run()
+    check_failed(ready, ended, f"ERROR reading {reading}", ". Look there for a date that is none")
+    check_remote(clever, OLD)
+    assert attempts(ended) == connections(quiet) == 1
+
+
+# "Cien", then half of a character, in the character set of the column's type.
+CUT = {"VARCHAR2": "CAST(x'4369656EC3' AS TEXT)", "NVARCHAR2": "x'004300690065006ED8'"}
+
+
+@pytest.mark.parametrize("kind", ["VARCHAR2", "NVARCHAR2"])
+def test_a_text_that_is_cut_inside_a_character(
+    ready: Job, quiet: PowerSchool, clever: Clever, kind: str
+) -> None:
+    """In each text that is read, what is left of the character becomes a replacement character."""
+    cut = CUT[kind]
+    district.change(
+        quiet.database,
+        f"""
+        PRAGMA writable_schema = ON;
+        UPDATE sqlite_master SET sql = REPLACE(sql, 'VARCHAR2', '{kind}');
+        PRAGMA writable_schema = RESET;
+        UPDATE schools SET name = {cut} WHERE id = 100;
+        UPDATE courses SET course_name = {cut}, credittype = {cut} WHERE course_number = 'C3';
+        UPDATE courses SET course_number = {cut} WHERE course_number = 'C150';
+        UPDATE roledef SET name = {cut}, rolekey = {cut} WHERE id = {district.AIDE};
+        UPDATE teachers SET email_addr = {cut};
+        UPDATE terms SET abbreviation = {cut} WHERE id = 3601;
+        UPDATE sections SET section_number = {cut}, expression = {cut} WHERE id = 3;
+        UPDATE sections SET course_number = {cut} WHERE id = 4;
+        """,
+    )
+    ready.set(IGNORED_ROLES={"Nobody"}, IGNORE_TEACHERS_WITHOUT_EMAILS=True, **PATIENT)
     ended = ready.run()
     check_uploaded(ready, ended, clever)
-    assert "Cien\N{REPLACEMENT CHARACTER}A" in ready.output.read_text()
-    assert "INFO a character that cannot be read: 1 section (101 C3.3)\n" in ended.log
-    assert "INFO 100 J\N{REPLACEMENT CHARACTER}n: year" in ended.log
+    rows = [line.split(",") for line in ready.output.read_text().splitlines()]
+    read = "Cien\N{REPLACEMENT CHARACTER}"
+    assert [row[12:16] for row in rows if row[1] == "3"] == [[read, "C3", read, read]]
+    assert [row[13] for row in rows if row[1] == "4"] == [read]
+    assert {row[-1] for row in rows} >= {f"{read} 26-27", "Q2 26-27"}
+    assert f"school 1 of 2: 100 {read}, terms 4" in ended.log
+    assert "INFO a character that cannot be read: " in ended.log
 
 
-def test_log_off_is_refused(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
-    """All has been read by then."""
-    quiet.fault = at("LOG OFF", DROP)
-    ended = ready.run()
-    assert ended.status == 0
-    check_remote(clever, ready.output.read_bytes())
-    check_clean(ready, ended)
+# --- TABLE_OWNER ---
+
+
+@pytest.mark.parametrize("owner", ["PS", "ps"])
+def test_tables_of_another_owner(
+    ready: Job, quiet: PowerSchool, clever: Clever, owner: str
+) -> None:
+    quiet.synonyms = False
+    check_uploaded(ready, ready.set(TABLE_OWNER=owner, **PATIENT).run(), clever)
+
+
+@pytest.mark.parametrize(
+    ("owner", "code", "advice"),
+    [
+        ("", "ORA-00942", "set TABLE_OWNER if it has no synonyms"),
+        ("nobody", "ORA-01435", "Check TABLE_OWNER"),
+    ],
+)
+def test_tables_that_are_not_found_without_their_owner(
+    ready: Job, quiet: PowerSchool, clever: Clever, owner: str, code: str, advice: str
+) -> None:
+    quiet.synonyms = False
+    ended = ready.set(TABLE_OWNER=owner, **PATIENT).run()
+    check_failed(ready, ended, "ERROR reading ", code, advice)
+    check_remote(clever, OLD)
+    assert attempts(ended) == connections(quiet) == 1
 
 
 # --- Two addresses for one host ---
@@ -438,7 +658,7 @@ def test_the_second_address_of_the_database(
 ) -> None:
     hosts.name("powerschool.test", "127.77.0.1", "127.0.0.1")
     with silent("127.77.0.1", quiet.port):
-        ready.set(CONNECT_TIMEOUT_SECONDS=4)
+        ready.set(CONNECT_TIMEOUT_SECONDS=10)  # a quarter of it for each address
         ready.environment["POWERSCHOOL_PROD_DB"] = f"powerschool.test:{quiet.port}/PSPROD"
         ended = ready.run()
     check_uploaded(ready, ended, clever)

@@ -4,17 +4,19 @@ import csv
 import io
 import os
 import pty
-from collections.abc import Callable
+import re
 from datetime import date, timedelta
 from pathlib import Path
 
 import district
 import pytest
-from checks import NEW_FILES
+from checks import NEW_FILES, OLD
 from clever import Clever
 from faults import at
 from job import Job
 from powerschool import PowerSchool
+
+import clever_sections
 
 GOLDEN = (Path(__file__).parent / "sample.csv").read_bytes()
 
@@ -28,9 +30,10 @@ def staff(row: dict[str, str]) -> list[str]:
     return [value for name, value in row.items() if name.startswith("Teacher_") and value]
 
 
+TEN_OF_ELEVEN_STAFF = "more staff than MAX_STAFF: 1 section (300 BIO.1)"
 STANDING = [
-    "ERROR more than 10 staff: section 32, 300 BIO.1 Biology; Lab",
-    "INFO no current school year: 400 Summer School",
+    f"INFO {TEN_OF_ELEVEN_STAFF}",
+    "INFO school 6 of 6: 400 Summer School, terms 0, sections 0",
     "INFO no subject for credit type Mus: 4 sections (200 BAND.1, 200 BAND.2, 200 BAND.3, ...)",
     "INFO grade 100 cannot be read: 1 section (200 BAND.2)",
     "INFO grade 10 cannot be read: 2 sections (100 MA3.3, 310 ALG1.1)",
@@ -39,7 +42,9 @@ STANDING = [
     "INFO grade 19 cannot be read: 1 section (300 ART.2)",
     "INFO no staff, Clever refuses it: 2 sections (200 BAND.2, 200 GONE.1)",
     "INFO no such course in PowerSchool: 1 section (200 GONE.1)",
+    "INFO school 200, term 3701: 11/02/2026 is not in its year, so it counts as no date",
 ]
+SUMMER = "2025-07-20"  # before the first year that the sample district has
 
 
 def test_the_upload_is_what_was_written_by_hand(
@@ -57,16 +62,17 @@ def test_the_log_names_every_school_and_the_totals(
     powerschool: PowerSchool, clever: Clever, job: Job
 ) -> None:
     log = job.connect(powerschool, clever).run().log
-    assert log.count("more than 10 staff") == 1  # one section has just ten
-    assert "INFO 100 Lincoln Elementary: year 26-27, terms 3, sections 16\n" in log
-    assert "INFO 200 Carver Middle: year 26-27, terms 1, sections 7\n" in log
-    assert "INFO 300 Roosevelt High: year 26-27, terms 3, sections 8\n" in log
-    assert "INFO 310 Ridge Academy: year 26-27, terms 1, sections 3\n" in log
-    assert "INFO 320 Career Center: year 26-27, terms 1, sections 3\n" in log
+    assert log.count(TEN_OF_ELEVEN_STAFF) == 1  # another section has just ten
+    assert "INFO school 1 of 6: 100 Lincoln Elementary, terms 3, sections 16\n" in log
+    assert "INFO school 2 of 6: 200 Carver Middle, terms 1, sections 7\n" in log
+    assert "INFO school 3 of 6: 300 Roosevelt High, terms 3, sections 8\n" in log
+    assert "INFO school 4 of 6: 310 Ridge Academy, terms 1, sections 3\n" in log
+    assert "INFO school 5 of 6: 320 Career Center, terms 1, sections 3\n" in log
+    assert "INFO school 6 of 6: 400 Summer School, terms 0, sections 0\n" in log
     assert "INFO 37 sections in 5 schools (first upload), uploaded, " in log.splitlines()[-1]
 
 
-@pytest.mark.parametrize("day", ["2026-11-24", "2026-07-20"])
+@pytest.mark.parametrize("day", ["2026-11-24", SUMMER])
 def test_a_healthy_night_mails_nobody(
     powerschool: PowerSchool, clever: Clever, job: Job, day: str
 ) -> None:
@@ -78,20 +84,36 @@ def test_a_healthy_night_mails_nobody(
             assert f" {line}\n" in ended.log
 
 
-def test_a_terminal_sees_each_school_and_what_stands(powerschool: PowerSchool, job: Job) -> None:
+def test_a_terminal_sees_each_phase_each_school_and_what_stands(
+    powerschool: PowerSchool, clever: Clever, job: Job
+) -> None:
+    (clever.folder / "Sections.csv").write_bytes(OLD)
     try:
         terminal, stderr = pty.openpty()
     except OSError as error:
         pytest.skip(f"no terminal to be had: {error}")
-    process = job.connect(powerschool).start("--dry-run", stderr=stderr)
+    process = job.connect(powerschool, clever).start(stderr=stderr)
     os.close(stderr)
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=120) == 0
     seen = os.read(terminal, 100_000).decode()
-    assert "INFO 100 Lincoln Elementary: year 26-27, terms 3, sections 16" in seen
+    assert "INFO school 1 of 6: 100 Lincoln Elementary, terms 3, sections 16\r\n" in seen
+    assert re.search(r"INFO comparing with Clever's Sections.csv of \w+ \d+, 1 section\r\n", seen)
+    assert "INFO 100 Lincoln Elementary: 1 -> 16 sections (+16, -1, 0 changed)\r\n" in seen
+    assert "INFO uploading 0.0 MB\r\n" in seen
     for line in STANDING:
         assert line in seen
     assert "DEBUG" not in seen
     os.close(terminal)
+
+
+def test_the_version_is_where_support_looks_for_it(quiet: PowerSchool, job: Job) -> None:
+    version = f"clever_sections.py {clever_sections.VERSION}"
+    ended = job.run("--version")
+    assert (ended.status, ended.stdout) == (0, f"{version}\n")
+    for run in (1, 2):
+        ended = job.connect(quiet).run("--dry-run")
+        assert ended.log.count(version) == run
+    assert version in ended.log.splitlines()[0]
 
 
 def test_a_large_log_is_set_aside(quiet: PowerSchool, job: Job) -> None:
@@ -114,61 +136,87 @@ def test_a_remark_names_the_first_three(quiet: PowerSchool, job: Job) -> None:
 
 # --- Settings ---
 
-Check = Callable[[dict[str, dict[str, str]]], bool]
+# A row's value, or its staff, by section and column; None if there is no such row.
+Expected = dict[str, str | list[str] | None]
 
 
 @pytest.mark.parametrize(
-    ("settings", "check"),
+    ("settings", "count", "expected"),
     [
-        ({"STRIP_TRACK_INFO": False}, lambda rows: rows["15"]["Period"] == "1(A),3(B)"),
-        ({"STRIP_TRACK_INFO": False}, lambda rows: rows["32"]["Period"] == "2 (A) 3(B)"),
-        ({"PRESCHOOL_GRADE": "PreKindergarten"}, lambda rows: rows["14"]["Grade"][:4] == "PreK"),
-        ({"GRADE_NAMES": {0: "Kindergarten"}}, lambda rows: rows["21"]["Grade"][:6] == "Kinder"),
-        ({"GRADE_NAMES": {0: "Kindergarten"}}, lambda rows: rows["25"]["Grade"] == ""),
-        ({"GRADE_NAMES": {0: "Kindergarten"}}, lambda rows: rows["14"]["Grade"] == "Preschool"),
-        ({"GRADE_NAMES": {-1: "PreK"}}, lambda rows: rows["14"]["Grade"] == "PreK"),
-        ({"GRADE_NAMES": {14: "PostGraduate"}}, lambda rows: rows["323"]["Grade"][:4] == "Post"),
-        ({"GRADE_NAMES": {345: "Ungraded"}}, lambda rows: rows["12"]["Grade"] == "Ungraded"),
-        ({"PERIOD_COLUMN": "external_expression"}, lambda rows: rows["11"]["Period"] == "P3"),
-        ({"PERIOD_COLUMN": "external_expression"}, lambda rows: rows["21"]["Period"] == ""),
-        ({"IGNORED_COURSES": {"BAND", "HR"}}, lambda rows: not {"23", "13", "106"} & set(rows)),
-        ({"IGNORED_COURSES": {"BAND", "HR"}}, lambda rows: len(rows) == 37 - 6),
-        ({"IGNORED_SCHOOLS": {100, 320}}, lambda rows: len(rows) == 37 - 16 - 3),
-        ({"IGNORED_ROLES": {"CO-TEACHER"}}, lambda rows: staff(rows["11"]) == ["501", "504"]),
-        ({"IGNORED_ROLES": {"classroom aide"}}, lambda rows: staff(rows["32"]) == []),
+        (
+            {"STRIP_TRACK_INFO": False},
+            37,
+            {"15 Period": "1(A),3(B)", "32 Period": "2 (A) 3(B)", "14 Period": "1(A) 3(B)"},
+        ),
+        ({"PRESCHOOL_GRADE": "PreKindergarten"}, 37, {"14 Grade": "PreKindergarten"}),
+        (
+            {"GRADE_NAMES": {0: "Kindergarten", 14: "PostGraduate", 345: "Ungraded"}},
+            37,
+            {
+                **{"21 Grade": "Kindergarten", "25 Grade": "", "14 Grade": "Preschool"},
+                **{"323 Grade": "PostGraduate", "12 Grade": "Ungraded"},
+            },
+        ),
+        ({"GRADE_NAMES": {-1: "PreK"}}, 37, {"14 Grade": "PreK", "21 Grade": ""}),
+        (
+            {"PERIOD_COLUMN": "external_expression"},
+            37,
+            {"11 Period": "P3", "21 Period": ""},
+        ),
+        ({"IGNORED_COURSES": {"BAND", "hr"}}, 31, {"23": None, "13": None, "106": None}),
+        ({"IGNORED_SCHOOLS": {100, 320}}, 18, {"11": None, "321": None}),
+        ({"IGNORED_ROLES": {"CO-TEACHER"}}, 37, {"11 Staff": ["501", "504"]}),
+        ({"IGNORED_ROLES": {"classroom aide"}}, 37, {"32 Staff": []}),
         # The roles go first, then those who left; the inactive one is all who would be left.
         (
             {"IGNORED_ROLES": {"Co-Teacher", "counselor"}},
-            lambda rows: (staff(rows["105"]), staff(rows["106"])) == (["506"], ["503"]),
+            37,
+            {"105 Staff": ["506"], "106 Staff": ["503"]},
         ),
-        ({"IGNORED_ROLES": {"Teacher"}}, lambda rows: staff(rows["109"]) == ["503"]),
-        ({"IGNORE_FORMER_STAFF": False}, lambda rows: staff(rows["101"]) == ["501", "503"]),
-        ({"IGNORE_FORMER_STAFF": False}, lambda rows: staff(rows["102"]) == ["501", "503"]),
-        ({"IGNORE_FORMER_STAFF": False}, lambda rows: staff(rows["105"]) == ["506", "504"]),
-        ({"IGNORE_FORMER_STAFF": False}, lambda rows: staff(rows["103"]) == ["504", "511"]),
-        ({"HIGH_SCHOOL_IDS": {310}}, lambda rows: rows["41"]["Grade"] == "10"),
-        ({"HIGH_SCHOOL_IDS": {310}}, lambda rows: rows["16"]["Grade"] == ""),
-        ({"MAX_STAFF": 11}, lambda rows: staff(rows["32"])[-1] == "511"),
-        ({"MAX_STAFF": 2}, lambda rows: staff(rows["11"]) == ["501", "503"]),
-        ({"TEACHER_ID_COLUMN": "teachernumber"}, lambda rows: staff(rows["12"]) == ["T-501"]),
-        ({"TERM_START_OFFSET_DAYS": 265}, lambda rows: "18" in rows and "11" not in rows),
-        ({"IGNORE_ZERO_ENROLLMENT_SECTIONS": True}, lambda rows: not {"15", "42"} & set(rows)),
-        ({"IGNORE_ZERO_ENROLLMENT_SECTIONS": True}, lambda rows: len(rows) == 35),
-        ({"IGNORE_TEACHERS_WITHOUT_EMAILS": True}, lambda rows: staff(rows["33"]) == ["503"]),
-        ({"IGNORE_TEACHERS_WITHOUT_EMAILS": True}, lambda rows: staff(rows["14"]) == []),
-        ({"IGNORE_SECTIONS_WITH_NO_TEACHERS": True}, lambda rows: not {"24", "25"} & set(rows)),
+        ({"IGNORED_ROLES": {"Teacher"}}, 37, {"109 Staff": ["503"]}),
+        (
+            {"IGNORE_FORMER_STAFF": False},
+            37,
+            {
+                **{"101 Staff": ["501", "503"], "102 Staff": ["501", "503"]},
+                **{"105 Staff": ["506", "504"], "103 Staff": ["504", "511"]},
+                "109 Staff": ["501", "503"],
+            },
+        ),
+        ({"HIGH_SCHOOL_IDS": {310}}, 37, {"41 Grade": "10", "16 Grade": ""}),
+        ({"MAX_STAFF": 11}, 37, {"32 Staff": [str(id) for id in range(521, 510, -1)]}),
+        ({"MAX_STAFF": 2}, 37, {"11 Staff": ["501", "503"]}),
+        ({"TEACHER_ID_COLUMN": "teachernumber"}, 37, {"12 Staff": ["T-501"]}),
+        ({"TERM_START_OFFSET_DAYS": 265}, 38, {"11 Term_name": "Year 26-27", "18 Period": "1"}),
+        ({"IGNORE_ZERO_ENROLLMENT_SECTIONS": True}, 35, {"15": None, "42": None}),
+        ({"IGNORE_TEACHERS_WITHOUT_EMAILS": True}, 37, {"33 Staff": ["503"], "14 Staff": []}),
+        ({"IGNORE_SECTIONS_WITH_NO_TEACHERS": True}, 35, {"24": None, "25": None}),
         (
             {"IGNORE_SECTIONS_WITH_NO_TEACHERS": True, "IGNORE_TEACHERS_WITHOUT_EMAILS": True},
-            lambda rows: not {"14", "24", "25"} & set(rows) and len(rows) == 34,
+            34,
+            {"14": None, "24": None, "25": None},
         ),
     ],
 )
 def test_a_setting(
-    powerschool: PowerSchool, job: Job, settings: dict[str, object], check: Check
+    powerschool: PowerSchool,
+    job: Job,
+    settings: dict[str, object],
+    count: int,
+    expected: Expected,
 ) -> None:
     ended = job.connect(powerschool).set(**settings).run("--dry-run")
     assert ended.status == 0
-    assert check(rows(job.output.read_bytes()))
+    found = rows(job.output.read_bytes())
+    assert len(found) == count
+    for place, value in expected.items():
+        section, _, column = place.partition(" ")
+        if value is None:
+            assert section not in found
+        elif column == "Staff":
+            assert staff(found[section]) == value
+        else:
+            assert found[section][column] == value
 
 
 def test_a_level_that_is_left_blank_on_purpose_is_no_remark(
@@ -178,16 +226,6 @@ def test_a_level_that_is_left_blank_on_purpose_is_no_remark(
     assert rows(job.output.read_bytes())["24"]["Grade"] == ""
     assert "grade 100 cannot be read" not in ended.log
     assert "grade 10 cannot be read" in ended.log
-
-
-def test_subject_settings(powerschool: PowerSchool, job: Job) -> None:
-    text = job.script.read_text()
-    text = text.replace('"other",', '"other", "Robotics",').replace(
-        '"Mat": ', '"mus": "Robotics", "Mat": '
-    )
-    job.script.write_text(text)
-    assert job.connect(powerschool).run("--dry-run").status == 0
-    assert rows(job.output.read_bytes())["23"]["Subject"] == "Robotics"
 
 
 def test_another_file_name(powerschool: PowerSchool, clever: Clever, job: Job) -> None:
@@ -200,47 +238,14 @@ def test_another_file_name(powerschool: PowerSchool, clever: Clever, job: Job) -
     assert (clever.folder / "classes.csv").read_bytes() == GOLDEN
 
 
-# --- Which year it is ---
-
-
-@pytest.mark.parametrize(
-    ("day", "offset", "schools"),
-    [
-        ("2026-06-05", 0, {"100": 1}),  # the last day still counts
-        ("2026-08-16", 0, {}),
-        ("2026-08-17", 0, {"100": 16, "300": 8, "320": 3}),  # the first one does, too
-        ("2026-08-16", 1, {"100": 16, "300": 8, "320": 3}),
-        ("2026-08-17", 2, {"100": 16, "200": 7, "300": 8, "320": 3}),
-        ("2026-11-23", 0, {"100": 16, "200": 7, "300": 8, "320": 3}),
-        ("2026-11-24", 0, {"100": 16, "200": 7, "300": 8, "310": 3, "320": 3}),
-        ("2026-11-25", 0, {"100": 16, "200": 7, "300": 8, "320": 3}),
-        ("2027-06-04", 0, {"100": 16, "200": 7, "300": 8, "320": 3}),
-        (
-            "2027-06-04",
-            73,
-            {"100": 1, "200": 7, "300": 8, "320": 3},
-        ),  # the later one of two current years
-    ],
-)
-def test_the_current_year(
-    powerschool: PowerSchool, job: Job, day: str, offset: int, schools: dict[str, int]
-) -> None:
-    job.connect(powerschool).set(TERM_START_OFFSET_DAYS=offset)
-    ended = job.run("--dry-run", "--date", day)
-    counts: dict[str, int] = {}
-    if job.output.exists():
-        for row in rows(job.output.read_bytes()).values():
-            counts[row["School_id"]] = counts.get(row["School_id"], 0) + 1
-    assert (ended.status, counts) == (0, schools)
-
-
 def test_summer(powerschool: PowerSchool, clever: Clever, job: Job) -> None:
-    ended = job.connect(powerschool, clever).run("--date", "2026-07-20")
+    """Clever is not even asked."""
+    ended = job.connect(powerschool, clever).run("--date", SUMMER)
     assert ended.status == 0
     assert ended.stderr == ""
     assert "INFO no school is in session: nothing written, nothing uploaded\n" in ended.log
     assert ended.files == {"clever_sections.lock", "clever_sections.log"}
-    assert list(clever.folder.iterdir()) == []
+    assert (clever.steps, list(clever.folder.iterdir())) == ([], [])
 
 
 # --- Options ---
@@ -251,17 +256,32 @@ def test_dry_run_needs_no_clever(powerschool: PowerSchool, job: Job) -> None:
     assert ended.status == 0
     assert job.output.read_bytes() == GOLDEN
     assert ended.files == {"Sections.csv", "clever_sections.lock", "clever_sections.log"}
-    assert "(first upload), dry run, not uploaded" in ended.log
+    assert "37 sections in 5 schools (" in ended.log.splitlines()[-1]
+    assert "), dry run, not uploaded, " in ended.log.splitlines()[-1]
+
+
+def test_a_dry_run_that_has_not_looked_at_clever_says_so(quiet: PowerSchool, job: Job) -> None:
+    """Without a copy of the last upload, and with one."""
+    for copy in (None, OLD):
+        if copy:
+            job.uploaded.write_bytes(copy)
+        ended = job.connect(quiet).run("--dry-run")
+        assert (ended.status, ended.stderr) == (0, "")
+        assert "not looked at" in ended.log.split("INFO reading PowerSchool\n")[-1]
+        assert ("comparing with Sections.uploaded.csv, 1 section\n" in ended.log) == bool(copy)
 
 
 def test_dry_run_uploads_nothing(powerschool: PowerSchool, clever: Clever, job: Job) -> None:
-    assert job.connect(powerschool, clever).run("--dry-run").status == 0
-    assert (list(clever.folder.iterdir()), clever.passwords) == ([], [])
+    ended = job.connect(powerschool, clever).run("--dry-run")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert (list(clever.folder.iterdir()), len(clever.passwords)) == ([], 1)
+    assert ended.files == {"Sections.csv", "clever_sections.lock", "clever_sections.log"}
+    assert "(first upload), dry run, not uploaded" in ended.log
 
 
 def test_verbose_shows_the_schools_without_a_terminal(quiet: PowerSchool, job: Job) -> None:
     ended = job.connect(quiet).run("--dry-run", "--verbose")
-    assert "INFO 101 School 101: year 26-27, terms 4, sections 10" in ended.stderr
+    assert "INFO school 2 of 2: 101 School 101, terms 4, sections 10" in ended.stderr
 
 
 @pytest.mark.parametrize(("days", "status"), [(0, "dry run"), (-1, "no school is in session")])
@@ -269,9 +289,12 @@ def test_the_date_is_today_unless_given(
     quiet: PowerSchool, job: Job, days: int, status: str
 ) -> None:
     last = date.today() + timedelta(days=days)
-    first = f"firstday = '{date.today() - timedelta(days=9)} 00:00:00'"
-    district.change(quiet.database, f"UPDATE terms SET {first}, lastday = '{last} 00:00:00'")
+    first = last - timedelta(days=9)
+    yearid = first.year - 1990
+    sql = f"UPDATE terms SET firstday = '{first} 00:00:00', lastday = '{last} 00:00:00'"
+    district.change(quiet.database, f"{sql}, yearid = {yearid}")
     job.date = ""
+    job.set(TERM_END_OFFSET_DAYS=0)
     assert status in job.connect(quiet).run("--dry-run").log
 
 
@@ -282,8 +305,9 @@ def test_help_names_variables_files_and_exit_statuses(job: Job) -> None:
         *("POWERSCHOOL_READ_USER", "POWERSCHOOL_DB_PASSWORD", "POWERSCHOOL_PROD_DB"),
         *("CLEVER_SFTP_USERNAME", "CLEVER_SFTP_PASSWORD", "CLEVER_SFTP_ADDRESS"),
         *("known_hosts", "Sections.csv", "Sections.uploaded.csv", "clever_sections.log"),
-        *("Sections.previous.csv", "clever_sections.lock"),
-        *("exit status", "--dry-run", "--date", "--force", "--verbose"),
+        *("Sections.previous.csv", "Sections.changes.csv", "clever_sections.lock"),
+        *("CLEVER_SECTIONS_FOLDER", "exit status"),
+        *("--dry-run", "--date", "--force", "--verbose", "--version"),
     ]:
         assert word in ended.stdout
     assert max(map(len, ended.stdout.splitlines())) <= 80
@@ -301,8 +325,8 @@ def test_an_ignored_school_is_not_read_at_all(powerschool: PowerSchool, job: Job
     ended = job.run("--dry-run")
     assert ended.status == 0
     assert "100 Lincoln" not in ended.log
-    # One for the moment, one for the schools, five for their terms, six for these.
-    assert len(powerschool.queries) - queries == 1 + 1 + 5 + (1 + 3 + 1 + 1)
+    # One for the moment; courses, roles, teachers, schools; five for their terms, six for these.
+    assert len(powerschool.queries) - queries == 1 + 4 + 5 + (1 + 3 + 1 + 1)
 
 
 def test_a_section_that_stands_twice_is_written_once(powerschool: PowerSchool, job: Job) -> None:

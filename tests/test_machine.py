@@ -1,6 +1,7 @@
 """This machine, fault by fault: variables, known_hosts, files, signals, closed streams."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -26,6 +27,8 @@ from faults import BUSY, HANG, at
 from job import Job
 from powerschool import PowerSchool
 
+import clever_sections
+
 # Root may write everywhere, unless it gives up the right to.
 WITHOUT_PRIVILEGE = [
     "setpriv",
@@ -33,8 +36,31 @@ WITHOUT_PRIVILEGE = [
     "--inh-caps=-dac_override,-dac_read_search",
 ]
 AS_A_USER = WITHOUT_PRIVILEGE if os.geteuid() == 0 else []
+needs_a_user = pytest.mark.skipif(
+    os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is missing"
+)
 ADVICE_ON_PERMISSION = ". The user who runs the job must be able to write to it and to its folder. "
-OTHER_USER = 12345
+# So that a busy machine, on which a step takes long, is not taken for a silent server.
+PATIENT = {"CONNECT_TIMEOUT_SECONDS": 60, "QUERY_TIMEOUT_SECONDS": 60}
+
+
+@pytest.fixture
+def ready(ready: Job) -> Job:
+    """The connected job, with time."""
+    return ready.set(**PATIENT)
+
+
+def prepare(job: Job, python: str) -> None:
+    """Have the job's Python run this before the script, as if the machine were like that."""
+    folder = job.folder.parent / "prepared"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(python)
+    job.environment["PYTHONPATH"] = str(folder)
+
+
+def shell(command: str) -> list[str]:
+    """A shell that does something before it becomes the job."""
+    return ["sh", "-c", f'{command} exec "$@"', "sh"]
 
 
 # --- Variables ---
@@ -53,16 +79,45 @@ def test_missing_variables(ready: Job, clever: Clever, empty: str | None) -> Non
     check_remote(clever, OLD)
 
 
-@pytest.mark.parametrize("name", ["POWERSCHOOL_DB_PASSWORD", "CLEVER_SFTP_PASSWORD"])
-@pytest.mark.parametrize("end", ["\r", "\n", " ", "\t", "\r\n"])
-def test_a_password_from_a_windows_editor(
-    ready: Job, quiet: PowerSchool, clever: Clever, name: str, end: str
+def test_variables_from_a_windows_editor(ready: Job, clever: Clever) -> None:
+    for name in ready.environment:
+        ready.environment[name] = f" {ready.environment[name]}\t\r\n"
+    check_uploaded(ready, ready.run(), clever)
+
+
+# Languages in which Python itself would read the variables in three ways.
+LANGUAGES = [
+    {"LC_ALL": "C.UTF-8"},
+    {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+    {"LC_ALL": "en_US.ISO-8859-1"},
+]
+
+
+@pytest.fixture(scope="session")
+def locales(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the language of the last of these, which few machines have."""
+    folder = tmp_path_factory.mktemp("locales")
+    with suppress(OSError):
+        name = str(folder / "en_US.ISO-8859-1")
+        make = ["localedef", "-i", "en_US", "-f", "ISO-8859-1", name]
+        subprocess.run(make, capture_output=True)
+    return folder
+
+
+@pytest.mark.parametrize("language", LANGUAGES, ids=lambda language: language["LC_ALL"])
+def test_a_password_with_an_umlaut_in_any_language(
+    ready: Job, quiet: PowerSchool, clever: Clever, locales: Path, language: dict[str, str]
 ) -> None:
-    ready.environment[name] += end
-    ended = ready.run()
-    words = f"ERROR {name} ends in a blank or a line end. Remove it\n"
-    check_failed(ready, ended, words, status=2)
-    assert (quiet.steps, clever.steps) == ([], [])
+    """It is sent as it was written; a wrong one could lock the account."""
+    if "ISO" in language["LC_ALL"] and not any(locales.iterdir()):
+        pytest.skip("localedef, or its descriptions of languages, are missing: install locales")
+    quiet.password = "Gr\xf6\xdfe-Oak-17"
+    clever.password = "\xdcmlaut-Lake-93"
+    ready.connect(quiet, clever)
+    ready.environment |= language | {"LOCPATH": str(locales)}
+    check_uploaded(ready, ready.run(), clever)
+    assert quiet.log_ins == ["Gr\xf6\xdfe-Oak-17"]
+    assert set(clever.passwords) == {"\xdcmlaut-Lake-93"}
 
 
 @pytest.mark.parametrize("name", ["POWERSCHOOL_DB_PASSWORD", "CLEVER_SFTP_USERNAME"])
@@ -74,13 +129,6 @@ def test_a_variable_in_another_encoding(
     words = f"ERROR {name} is not in UTF-8. Save the file that sets it as UTF-8\n"
     check_failed(ready, ended, words, status=2)
     assert (quiet.steps, clever.steps) == ([], [])
-
-
-def test_other_variables_from_a_windows_editor(ready: Job, clever: Clever) -> None:
-    for name in ready.environment:
-        if "PASSWORD" not in name:
-            ready.environment[name] = f" {ready.environment[name]} \r"
-    check_uploaded(ready, ready.run(), clever)
 
 
 @pytest.mark.parametrize(
@@ -95,13 +143,8 @@ def test_other_variables_from_a_windows_editor(ready: Job, clever: Clever) -> No
         "{password}",
         "sftp://{password}:22/",
         "district-0042",
-        "sftp..clever.com",
-        ".clever.com",
-        "a" * 64,
         "127.0.0.1:ssh",
         "127.0.0.1:99999",
-        "127.0.0.1:0",
-        "127.0.0.1:",
         "sftp://",
         "sftp clever com",
         "[::1",
@@ -112,7 +155,7 @@ def test_an_address_that_is_none(ready: Job, clever: Clever, address: str) -> No
     ready.environment["CLEVER_SFTP_ADDRESS"] = filled
     ended = ready.run()
     words = "ERROR CLEVER_SFTP_ADDRESS is not an address. Set it to sftp.clever.com or to host:port"
-    check_failed(ready, ended, words, local=OLD, status=2)
+    check_failed(ready, ended, words, status=2)
     assert "district-0042" not in ended.stderr + ended.log
     check_remote(clever, OLD)
     assert clever.passwords == []
@@ -126,13 +169,6 @@ def test_an_ipv6_address(ready: Job, clever: Clever) -> None:
     check_uploaded(ready, ready.run(), clever)
 
 
-def test_a_dot_in_a_name_is_a_dot(ready: Job, clever: Clever) -> None:
-    ready.environment["CLEVER_SFTP_ADDRESS"] = "sftp-clever.invalid"
-    ready.known_hosts.write_text(clever.known_hosts_line(host="sftp.clever.invalid"))
-    words = "known_hosts has no key of sftp-clever.invalid. Fetch"
-    check_failed(ready, ready.run(), words, local=new_file(ready))
-
-
 @pytest.mark.parametrize(
     "address", ["sftp://127.0.0.1:{port}", "sftp://127.0.0.1:{port}/", "SFTP://127.0.0.1:{port}"]
 )
@@ -141,32 +177,9 @@ def test_an_address_with_a_scheme(ready: Job, clever: Clever, address: str) -> N
     check_uploaded(ready, ready.run(), clever)
 
 
-# --- Settings in a wrong form ---
-
-
-@pytest.mark.parametrize(
-    ("name", "value", "words"),
-    [
-        ("IGNORED_SCHOOLS", 800, "Write it like {800, 999999}; none is set()"),
-        ("IGNORED_SCHOOLS", {"800"}, "Write it like {800, 999999}; none is set()"),
-        ("HIGH_SCHOOL_IDS", {}, "Write it like {300, 310}; none is set()"),
-        ("IGNORED_COURSES", "LUNCH", 'Write it like {"LUNCH", "DUTY"}; none is set()'),
-        ("IGNORED_ROLES", None, 'Write it like {"Class Observer", "Aide"}; none is set()'),
-        ("MAX_LOST", 10, "It is a share: 0.1 is 10%"),
-        ("MAX_LOST", -0.1, "It is a share: 0.1 is 10%"),
-    ],
-)
-def test_a_setting_in_a_wrong_form(
-    ready: Job, quiet: PowerSchool, clever: Clever, name: str, value: object, words: str
-) -> None:
-    ended = ready.set(**{name: value}).run()
-    check_failed(ready, ended, f"ERROR {name} has a wrong form. {words}\n", status=2)
-    assert (quiet.steps, clever.steps) == ([], [])
-
-
 def test_a_bug_is_one_line_and_exit_status_1(ready: Job, clever: Clever) -> None:
-    """As it is for what nobody thought of, such as this form of a setting."""
-    ended = ready.set(GRADE_NAMES=None).run()
+    prepare(ready, "import csv; csv.writer = None")
+    ended = ready.run()
     check_failed(
         ready, ended, "ERROR a bug in this script: TypeError ", "clever_sections.py, line "
     )
@@ -181,7 +194,6 @@ def test_a_bug_is_one_line_and_exit_status_1(ready: Job, clever: Clever) -> None
     [
         ["--date", "yesterday"],
         ["--date", "2026-02-30"],
-        ["--date", "9999-12-31"],
         ["--date", "10000-01-01"],
         ["--dryrun"],
         ["--dry-run", "x"],
@@ -196,11 +208,18 @@ def test_a_wrong_command_line(ready: Job, quiet: PowerSchool, options: list[str]
     check_clean(ready, ended)
 
 
-@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-30", "2028-02-29"])
-def test_any_day_that_can_be_calculated_with(ready: Job, day: str) -> None:
+@pytest.mark.parametrize("day", ["1990-01-01", "2199-12-31", "2028-02-29"])
+def test_any_day_of_a_school_year(ready: Job, day: str) -> None:
     ended = ready.run("--dry-run", "--date", day)
     assert (ended.status, ended.stderr) == (0, "")
     assert "no school is in session" in ended.log
+
+
+def test_the_version_is_told_and_stands_first_in_the_log(ready: Job) -> None:
+    told = ready.run("--version")
+    assert (told.status, told.stderr, told.files) == (0, "", {"Sections.csv"})
+    assert re.fullmatch(r"clever_sections\.py [0-9.]+\n", told.stdout)
+    assert told.stdout.strip() in ready.run().log.splitlines()[0]
 
 
 # --- known_hosts ---
@@ -216,47 +235,23 @@ def public(kind: str) -> str:
         (None, "reading known_hosts: [Errno 2] No such file"),
         ("", "known_hosts has no key of 127.0.0.1, port "),
         ("# only a comment\n", "known_hosts has no key of 127.0.0.1, port "),
-        (
-            "\n\n[127.0.0.1]:{port} ssh-ed25519 AAAAC3Nza\n",
-            "known_hosts, line 3: it has no key that",
-        ),
-        ("[127.0.0.1]:{port} ssh-ed25519\n", "known_hosts, line 1: it has no key that can be read"),
-        ("[127.0.0.1]:{port}\n", "known_hosts, line 1: it has no key that can be read"),
-        ("127.0.0.1 unknown-type {blob}\n", "known_hosts, line 1: it has no key that can be read"),
-        ("# x\n@revoked [127.0.0.1]:{port} {key}\n", "has no key of 127.0.0.1"),
-        ("[127.0.0.1]:{port} {key}\n@revoked * {key}\n", "known_hosts, line 2: it revokes the key"),
-        (
-            "[127.0.0.1]:{port} {key}\n@revoked [127.*]:* {key}\n",
-            "known_hosts, line 2: it revokes the key",
-        ),
-        ("@REVOKED [127.0.0.1]:{port} {key}\n", "known_hosts has no key of 127.0.0.1"),
-        ("@other [127.0.0.1]:{port} {key}\n", "known_hosts has no key of 127.0.0.1"),
-        ("[127.*]:*,![127.0.0.1]:{port} {key}\n", "known_hosts has no key of 127.0.0.1"),
-        ("[127.0.0.1]:{port} ssh-ed25519 AAAA{blob}\n", "known_hosts, line 1: it has no key"),
-        ("[127.0.0.1]:{port} ssh-ed25519 {blob}?\n", "known_hosts, line 1: it has no key"),
-        (
-            "[127.0.0.1]:{port} {key}\n@revoked [127.0.0.1]:{port} {key}\n",
-            "known_hosts, line 2: it revokes the key. Fetch",
-        ),
-        (
-            "@revoked 127.0.0.1 {key}\n[127.0.0.1]:{port} {key}\n",
-            "known_hosts, line 1: it revokes the key",
-        ),
-        ("@cert-authority [127.0.0.1]:{port} {key}\n", "known_hosts has no key of 127.0.0.1"),
-        ("garbage that is no key\n", "known_hosts has no key of 127.0.0.1"),
-        ("\x00\x01\x02 \x03 \x04\n", "known_hosts has no key of 127.0.0.1"),
+        ("[127.0.0.1]:{port} ssh-ed25519 AAAAC3Nza\n", "known_hosts"),
+        ("[127.0.0.1]:{port} ssh-ed25519\n", "known_hosts has no key of 127.0.0.1"),
+        ("other.example.org ssh-ed25519 AAAAC3Nza\n[127.0.0.1]:{port} {key}\n", "known_hosts"),
+        ("\x00\x01\udcff \x03 \x04\n", "known_hosts"),
         ("sftp.clever.com {key}\n", "known_hosts has no key of 127.0.0.1"),
-        ("127.0.0 {key}\n", "known_hosts has no key of 127.0.0.1"),
         ("127x0x0x1 {key}\n127.0.0.10 {key}\n", "known_hosts has no key of 127.0.0.1"),
         ("[127.0.0.1]:22 {key}\n", "known_hosts has no key of 127.0.0.1"),
-        ("[127.0.0.1]:{port} {other}\n", "uploading to 127.0.0.1: Bad host key from server. Ask"),
+        ("[127.0.0.1]:{port} {other}\n", "Bad host key from server. Ask"),
         ("[127.0.0.1]:{port} {ecdsa}\n", "no acceptable host key"),
         ("[127.0.0.1]:{port} {other}\n[127.0.0.1]:{port} {key}\n", "Bad host key from server"),
+        ("[127.0.0.1]:{port} {ecdsa}\n[127.0.0.1]:{port} {key}\n", "no acceptable host key"),
     ],
 )
 def test_known_hosts_does_not_vouch(
     ready: Job, clever: Clever, lines: str | None, words: str
 ) -> None:
+    """Nor does a key for another host or port, or a second one. No password is sent."""
     if lines is None:
         ready.known_hosts.unlink()
     else:
@@ -265,10 +260,10 @@ def test_known_hosts_does_not_vouch(
             "other": public("ssh-ed25519"),
             "ecdsa": public("ecdsa-sha2-nistp256"),
         }
-        blob = keys["key"].split()[1]
-        ready.known_hosts.write_text(lines.format(port=clever.port, blob=blob, **keys))
+        text = lines.format(port=clever.port, **keys)
+        ready.known_hosts.write_bytes(text.encode(errors="surrogateescape"))
     ended = ready.run()
-    check_failed(ready, ended, words, local=None)
+    check_failed(ready, ended, words, "as the README says", local=new_file(ready))
     check_remote(clever, OLD)
     assert clever.passwords == []
     assert "attempt" not in ended.log
@@ -281,6 +276,7 @@ def test_known_hosts_does_not_vouch(
 def test_known_hosts_vouches(
     tmp_path: Path, quiet: PowerSchool, job: Job, key: int, host: str
 ) -> None:
+    """With a key of each usual type, by the host's name, with or without its port."""
     kinds = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
     with Clever(tmp_path / "many", key_types=kinds) as clever:
         job.connect(quiet, clever)
@@ -294,26 +290,15 @@ def test_known_hosts_vouches(
     "form",
     [
         "{line}\r\n",
-        "\N{ZERO WIDTH NO-BREAK SPACE}{line}\n",
-        "other.example.org ssh-ed25519 AAAAC3Nza\n{line}\n",
-        "|1|x|y ssh-ed25519 AAAAC3Nza\n{line}\n",
-        "\x00\udcff broken\n{line}\n",
-        "@cert-authority *.example.org ssh-ed25519 AAAAC3Nza\n{line}\n",
-        "@cert-authority [127.0.0.1]:{port} {other}\n{line}\n",
-        "@revoked [127.0.0.1]:{port} {other}\n{line}\n",
         "\t {line} a comment\n",
-        "*.clever.com,127.0.0.* {key}\n",
-        "[127.0.0.?]:{port} {key}\n",
-        "!sftp.clever.com,* {key}\n",
+        "other.example.org unknown-type AAAAC3NzaC1lZDI1NTE5\n{line}\n",
         # A line for this very port is better than one for the host.
         "127.0.0.1 {other}\n{line}\n",
     ],
 )
 def test_known_hosts_as_people_have_it(ready: Job, clever: Clever, form: str) -> None:
     line = clever.known_hosts_line().strip()
-    key = line.split(" ", 1)[1]
-    text = form.format(line=line, key=key, port=clever.port, other=public("ssh-ed25519"))
-    ready.known_hosts.write_bytes(text.encode(errors="surrogateescape"))
+    ready.known_hosts.write_text(form.format(line=line, other=public("ssh-ed25519")))
     check_uploaded(ready, ready.run(), clever)
 
 
@@ -321,13 +306,7 @@ def test_an_address_without_a_port_is_port_22(ready: Job, clever: Clever) -> Non
     ready.environment["CLEVER_SFTP_ADDRESS"] = "127.0.0.1"
     ready.known_hosts.write_text(clever.known_hosts_line(host="[127.0.0.1]:2222"))
     ended = ready.run()
-    check_failed(ready, ended, "known_hosts has no key of 127.0.0.1. Fetch", local=new_file(ready))
-
-
-def test_the_case_of_a_host_name_does_not_matter(ready: Job, clever: Clever) -> None:
-    ready.environment["CLEVER_SFTP_ADDRESS"] = f"LocalHost:{clever.port}"
-    ready.known_hosts.write_text(clever.known_hosts_line(host=f"[LOCALHOST]:{clever.port}"))
-    check_uploaded(ready, ready.run(), clever)
+    check_failed(ready, ended, "known_hosts has no key of 127.0.0.1", local=new_file(ready))
 
 
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="ssh-keygen is missing")
@@ -343,39 +322,55 @@ def test_a_hashed_known_hosts_vouches(ready: Job, clever: Clever) -> None:
 
 
 def test_the_disk_is_full(ready: Job, clever: Clever) -> None:
-    (ready.folder / "Sections.csv.tmp").symlink_to("/dev/full")
-    words = "ERROR writing Sections.csv: [Errno 28] No space left on device. Make room on this"
-    check_failed(ready, ready.run(), words)
-    check_remote(clever, OLD)
-
-
-def test_the_disk_is_full_for_the_log_as_well(ready: Job, clever: Clever) -> None:
-    for path in (ready.log, ready.folder / "Sections.csv.tmp"):
-        path.symlink_to("/dev/full")
+    """A limit on the size of a file does what a full disk does. The log is not written either."""
+    prepare(ready, "import resource as r; r.setrlimit(r.RLIMIT_FSIZE, (500, 500))")
     process = ready.start()
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert stderr.startswith("ERROR writing Sections.csv: [Errno 28] No space left on device")
+    assert stderr.startswith("ERROR writing Sections.csv: [Errno 27] File too large")
     assert stderr.count("\n") == 1
+    assert ready.output.read_bytes() == OLD
+    assert not list(ready.folder.glob("*.tmp"))
     check_remote(clever, OLD)
 
 
+@pytest.mark.parametrize(
+    ("words", "what_to_do"),
+    [
+        ("[Errno 28] No space left on device: 'Sections.csv'", "Make room on this machine's disk"),
+        ("[Errno 122] Disk quota exceeded: 'Sections.csv'", "Make room on this machine's disk"),
+        (
+            "[Errno 30] Read-only file system: 'Sections.csv'",
+            "The disk is read-only. Set CLEVER_SECTIONS_FOLDER to a folder that can be written",
+        ),
+        (
+            "[Errno 2] No such file or directory: 'Sections.csv'",
+            "Check CLEVER_SECTIONS_FOLDER: the folder must be there",
+        ),
+    ],
+)
+def test_what_to_do_about_the_disk(words: str, what_to_do: str) -> None:
+    said, is_final = clever_sections.advice(words, clever_sections.HERE)
+    assert (said, is_final) == (what_to_do, True)
+
+
+@needs_a_user
 def test_the_folder_is_not_writable(ready: Job, clever: Clever) -> None:
     ready.log.touch()
     (ready.folder / "clever_sections.lock").touch()
     ready.folder.chmod(0o555)
     ended = ready.end(ready.start(before=AS_A_USER))
     words = "ERROR writing Sections.csv: [Errno 13] Permission denied: '"
-    check_failed(ready, ended, words, "Sections.csv.tmp'" + ADVICE_ON_PERMISSION)
+    check_failed(ready, ended, words, ADVICE_ON_PERMISSION, local=OLD)
     check_remote(clever, OLD)
 
 
+@needs_a_user
 @pytest.mark.parametrize(
     ("name", "doing"),
     [
         ("clever_sections.log", "opening the log"),
         ("clever_sections.lock", "locking clever_sections.lock"),
-        ("Sections.csv.tmp", "writing Sections.csv"),
     ],
 )
 def test_a_file_that_a_run_as_root_has_left(
@@ -385,7 +380,7 @@ def test_a_file_that_a_run_as_root_has_left(
     path.touch()
     path.chmod(0o444)
     process = ready.start(before=AS_A_USER)
-    _, stderr = process.communicate(timeout=20)
+    _, stderr = process.communicate(timeout=30)
     assert process.returncode == 1
     assert stderr.startswith(f"ERROR {doing}: [Errno 13] Permission denied: '{path}'")
     assert ADVICE_ON_PERMISSION in stderr
@@ -393,6 +388,7 @@ def test_a_file_that_a_run_as_root_has_left(
     check_remote(clever, OLD)
 
 
+@needs_a_user
 def test_copies_that_a_run_as_root_has_left_are_replaced(ready: Job, clever: Clever) -> None:
     assert ready.run().status == 0
     for name in ("Sections.csv", "Sections.uploaded.csv"):
@@ -401,6 +397,7 @@ def test_copies_that_a_run_as_root_has_left_are_replaced(ready: Job, clever: Cle
     check_uploaded(ready, ended, clever)
 
 
+@needs_a_user
 def test_a_copy_that_may_not_be_read_stops_the_upload(
     ready: Job, quiet: PowerSchool, clever: Clever
 ) -> None:
@@ -426,34 +423,116 @@ def test_the_log_is_not_writable(ready: Job, clever: Clever) -> None:
     check_remote(clever, OLD)
 
 
+def modes(folder: Path) -> dict[str, str]:
+    """What is in a folder, and who may read and write it."""
+    return {path.name: oct(path.stat().st_mode & 0o777) for path in folder.iterdir()}
+
+
+def test_all_that_is_written_is_for_its_own_user(
+    ready: Job, quiet: PowerSchool, clever: Clever
+) -> None:
+    """Whatever the umask, and also what an older version has left for everybody to read."""
+    ready.log.touch()
+    for path in (ready.log, ready.output):
+        path.chmod(0o644)
+    for _ in range(2):
+        district.change(quiet.database, "UPDATE sections SET section_number = section_number + 1")
+        ended = ready.end(ready.start(before=shell("umask 0;")))
+        assert (ended.status, "uploaded" in ended.log) == (0, True)
+    own = {name: mode for name, mode in modes(ready.folder).items() if name in ended.files}
+    assert own.keys() == NEW_FILES | {"Sections.changes.csv", "Sections.previous.csv"}
+    assert set(own.values()) == {"0o600"}
+
+
+def test_a_log_that_has_grown_is_for_its_own_user_as_well(ready: Job, clever: Clever) -> None:
+    ready.log.write_text("x" * 999_990 + "\n")
+    ready.log.chmod(0o644)
+    ended = ready.end(ready.start(before=shell("umask 0;")))
+    assert ended.status == 0
+    logs = {name: mode for name, mode in modes(ready.folder).items() if ".log" in name}
+    assert logs == {"clever_sections.log": "0o600", "clever_sections.log.1": "0o600"}
+
+
+@pytest.mark.parametrize("kind", ["symlink", "fifo"])
+def test_nothing_that_lies_under_a_temporary_name_is_followed(
+    ready: Job, clever: Clever, kind: str
+) -> None:
+    theirs = ready.folder.parent / "theirs"
+    theirs.write_text("theirs")
+    for name in ("Sections.csv.tmp", "Sections.uploaded.csv.tmp"):
+        if kind == "symlink":
+            (ready.folder / name).symlink_to(theirs)
+        else:
+            os.mkfifo(ready.folder / name)
+    check_uploaded(ready, ready.run(), clever)
+    assert theirs.read_text() == "theirs"
+
+
+def test_what_a_killed_run_has_left_is_tidied_up(ready: Job, clever: Clever) -> None:
+    """Each run writes under a name of its own, and has removed what the last one left."""
+    prepare(ready, "import os; os.replace = lambda *names: os.kill(os.getpid(), 9)")
+    leftovers = []
+    for _ in range(2):
+        killed = ready.run()
+        assert killed.status == -signal.SIGKILL
+        [leftover] = [name for name in killed.files if name.endswith(".tmp")]
+        assert modes(ready.folder)[leftover] == "0o600"
+        leftovers.append(leftover)
+    assert leftovers[0] != leftovers[1]
+    assert ready.output.read_bytes() == OLD
+    del ready.environment["PYTHONPATH"]
+    check_uploaded(ready, ready.run(), clever)
+
+
+# --- The folder ---
+
+
+def test_everything_lies_in_the_folder_that_a_variable_names(ready: Job, clever: Clever) -> None:
+    """Also known_hosts; beside the script there is nothing then."""
+    folder = ready.folder.parent / "data"
+    folder.mkdir()
+    for path in (ready.known_hosts, ready.output):
+        path.replace(folder / path.name)
+    ready.environment["CLEVER_SECTIONS_FOLDER"] = str(folder)
+    ended = ready.run()
+    assert (ended.status, ended.stderr) == (0, "")
+    assert os.listdir(ready.folder) == ["clever_sections.py"]
+    others = {"Sections.changes.csv", "Sections.previous.csv", "known_hosts"}
+    assert set(os.listdir(folder)) == NEW_FILES | others
+    content = (folder / "Sections.csv").read_bytes()
+    assert content.count(b"\n") == 21
+    assert (folder / "Sections.uploaded.csv").read_bytes() == content
+    check_remote(clever, content)
+
+
+def test_a_folder_that_is_not_there(ready: Job, quiet: PowerSchool) -> None:
+    ready.environment["CLEVER_SECTIONS_FOLDER"] = str(ready.folder / "missing")
+    ended = ready.run()
+    assert ended.status == 1
+    assert ended.stderr.startswith("ERROR opening the log: [Errno 2] No such file or directory")
+    assert "Check CLEVER_SECTIONS_FOLDER: the folder must be there\n" in ended.stderr
+    assert ended.stderr.count("\n") == 1
+    assert (ended.files, quiet.steps) == ({"Sections.csv"}, [])
+
+
 # --- Standard output and error ---
 
 
 @pytest.mark.parametrize("options", [[], ["-v"]])
-@pytest.mark.parametrize("streams", ["closed", "full"])
 @pytest.mark.parametrize("fails", [False, True])
-def test_streams_that_are_closed_or_full(
-    ready: Job, clever: Clever, streams: str, options: list[str], fails: bool
+def test_streams_that_are_closed(
+    ready: Job, clever: Clever, options: list[str], fails: bool
 ) -> None:
     """The job does its work, the log has it all, the exit status is right."""
     if fails:
         ready.environment["POWERSCHOOL_DB_PASSWORD"] = "Wrong-Oak-00"
-    redirection = {"closed": ">&- 2>&-", "full": ">/dev/full 2>/dev/full"}[streams]
-    shell = ["sh", "-c", f'exec "$@" {redirection}', "sh"]
-    ended = ready.end(ready.start(*options, before=shell))
+    ended = ready.end(ready.start(*options, before=shell("exec >&- 2>&-;")))
     if fails:
         assert ended.status == 1
         assert "ERROR connecting to PowerSchool: ORA-01017" in ended.log
         check_remote(clever, OLD)
     else:
         check_uploaded(ready, ended, clever)
-        assert "(first upload), uploaded, " in ended.log
-
-
-@pytest.mark.parametrize(("option", "status"), [("--help", 0), ("--wrong", 2)])
-def test_usage_on_streams_that_are_full(ready: Job, option: str, status: int) -> None:
-    shell = ["sh", "-c", 'exec "$@" >/dev/full 2>/dev/full', "sh"]
-    assert ready.end(ready.start(option, before=shell)).status == status
 
 
 def test_a_log_line_that_cannot_be_encoded(ready: Job, clever: Clever, tmp_path: Path) -> None:
@@ -474,18 +553,41 @@ SIGNALS = [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
 INTERRUPTED = "ERROR interrupted: Clever has the old file or the whole new one\n"
 
 
-@pytest.mark.parametrize(("number", "status"), SIGNALS)
-@pytest.mark.parametrize("wrong", [BUSY, HANG])
-def test_interrupted_while_querying(
-    ready: Job, quiet: PowerSchool, clever: Clever, number: int, status: int, wrong: str
-) -> None:
-    ready.set(QUERY_TIMEOUT_SECONDS=60)
-    quiet.fault = at("FROM sections", wrong)
-    process = ready.start()
-    wait_for(lambda: quiet.steps and "FROM sections" in quiet.steps[-1])
-    assert (ready.folder / "Sections.csv.tmp").exists()
+def blocking(*numbers: signal.Signals) -> list[str]:
+    """A command that blocks these signals before it becomes the job, which inherits that."""
+    blocked = [int(number) for number in numbers]
+    block = f"signal.pthread_sigmask(signal.SIG_BLOCK, {blocked})"
+    start = "os.execv(sys.argv[1], sys.argv[1:])"
+    return [sys.executable, "-c", f"import os, signal, sys; {block}; {start}"]
+
+
+def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> None:
+    """Send it, and once more if it came just before the driver began to wait for an answer.
+
+    Python then notices it only after that, as for any program that waits in a library.
+    """
     process.send_signal(number)
-    ended = ready.end(process, timeout=5)
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=5)
+    process.send_signal(number)  # does nothing if it has ended
+
+
+@pytest.mark.parametrize(("number", "status"), SIGNALS)
+@pytest.mark.parametrize("is_blocked", [False, True])
+def test_interrupted_while_querying(
+    ready: Job,
+    quiet: PowerSchool,
+    clever: Clever,
+    number: signal.Signals,
+    status: int,
+    is_blocked: bool,
+) -> None:
+    """Also if whoever started the job has blocked the signal."""
+    quiet.fault = at("FROM sections", BUSY)
+    process = ready.start(before=blocking(number) if is_blocked else [])
+    wait_for(lambda: quiet.steps and "FROM sections" in quiet.steps[-1])
+    interrupt(process, number)
+    ended = ready.end(process)
     assert (ended.status, ended.stderr) == (status, INTERRUPTED)
     assert INTERRUPTED in ended.log
     assert ended.files == {"Sections.csv", "clever_sections.log", "clever_sections.lock"}
@@ -494,67 +596,76 @@ def test_interrupted_while_querying(
     check_remote(clever, OLD)
 
 
-@pytest.mark.parametrize(("number", "status"), SIGNALS)
-def test_interrupted_while_connecting(
-    ready: Job, quiet: PowerSchool, clever: Clever, number: int, status: int
+@pytest.mark.parametrize("step", ["LOG IN", "FROM teachers"])
+def test_interrupted_while_the_database_is_silent(
+    ready: Job, quiet: PowerSchool, clever: Clever, step: str
 ) -> None:
-    ready.set(CONNECT_TIMEOUT_SECONDS=60)
-    quiet.fault = at("LOG IN", HANG)
+    quiet.fault = at(step, HANG)
     process = ready.start()
-    wait_for(lambda: "LOG IN" in quiet.steps)
-    process.send_signal(number)
-    ended = ready.end(process, timeout=5)
-    assert (ended.status, ended.stderr) == (status, INTERRUPTED)
+    wait_for(lambda: quiet.steps and step in quiet.steps[-1])
+    interrupt(process, signal.SIGTERM)
+    ended = ready.end(process)
+    assert (ended.status, ended.stderr) == (143, INTERRUPTED)
     check_clean(ready, ended)
     check_remote(clever, OLD)
 
 
-@pytest.mark.parametrize(("number", "status"), SIGNALS)
-@pytest.mark.parametrize("where", ["LOG IN", "WRITE", "CLOSE"])
-def test_interrupted_while_uploading(
-    large: Job, clever: Clever, where: str, number: int, status: int
-) -> None:
-    large.set(CONNECT_TIMEOUT_SECONDS=60)
-    clever.fault = at(where, HANG)
+@pytest.mark.parametrize("step", ["LOG IN", "LIST", "WRITE", "CLOSE"])
+def test_interrupted_while_clever_is_silent(large: Job, clever: Clever, step: str) -> None:
+    large.set(**PATIENT)
+    clever.fault = at(step, HANG)
     process = large.start()
-    wait_for(lambda: any(where in step for step in clever.steps))
-    process.send_signal(number)
-    ended = large.end(process, timeout=5)
-    assert (ended.status, ended.stderr) == (status, INTERRUPTED)
+    wait_for(lambda: any(step in reached for reached in clever.steps))
+    interrupt(process, signal.SIGTERM)
+    ended = large.end(process)
+    assert (ended.status, ended.stderr) == (143, INTERRUPTED)
     assert not large.uploaded.exists()
     check_clean(large, ended)
     check_remote(clever, OLD)
 
 
-@pytest.mark.parametrize(("number", "status"), SIGNALS)
-def test_interrupted_between_tries(ready: Job, clever: Clever, number: int, status: int) -> None:
+def test_interrupted_between_tries(ready: Job, clever: Clever) -> None:
     ready.set(RETRY_DELAY_SECONDS=60)
     clever.fault = at("WRITE", "No space left on device")
     process = ready.start()
     wait_for(lambda: ready.log.exists() and "attempt 1: uploading to" in ready.log.read_text())
-    process.send_signal(number)
-    ended = ready.end(process, timeout=5)
-    assert (ended.status, ended.stderr) == (status, INTERRUPTED)
+    interrupt(process, signal.SIGTERM)
+    ended = ready.end(process)
+    assert (ended.status, ended.stderr) == (143, INTERRUPTED)
     check_clean(ready, ended)
     check_remote(clever, OLD)
 
 
+def test_time_limits_work_for_a_parent_that_blocks_their_signal(
+    ready: Job, quiet: PowerSchool, clever: Clever
+) -> None:
+    quiet.fault = at("LOG IN", HANG)
+    ready.set(CONNECT_TIMEOUT_SECONDS=1, CONNECT_ATTEMPTS=1)
+    ended = ready.end(ready.start(before=blocking(signal.SIGALRM)))
+    check_failed(ready, ended, "connecting to PowerSchool: no end within 1 seconds")
+    check_remote(clever, OLD)
+
+
 def test_nohup_is_respected(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
-    quiet.fault = at("FROM schools", BUSY, times=1)
-    ready.set(QUERY_TIMEOUT_SECONDS=2)
+    """The signal comes while the job waits for an answer, which then comes."""
+
+    def fault(step: str) -> str | None:
+        if "FROM schools" in step:
+            process.send_signal(signal.SIGHUP)
+        return None
+
+    quiet.fault = fault
     process = ready.start(before=["nohup"])
-    wait_for(lambda: any("FROM schools" in step for step in quiet.steps))
-    process.send_signal(signal.SIGHUP)
-    ended = ready.end(process, timeout=10)
-    assert ended.status == 1
-    assert "ERROR reading the schools: DPY-4024" in ended.log
+    ended = ready.end(process)
+    assert ended.status == 0
+    assert ", uploaded, " in ended.log
 
 
 # --- Two runs at once ---
 
 
 def test_two_runs_at_once(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
-    ready.set(QUERY_TIMEOUT_SECONDS=60)
+    """The second one says which one is at work, also after that it was killed."""
     quiet.fault = at("FROM schools", BUSY, times=1)
     first = ready.start()
     wait_for(lambda: any("FROM schools" in step for step in quiet.steps))
@@ -562,36 +673,57 @@ def test_two_runs_at_once(ready: Job, quiet: PowerSchool, clever: Clever) -> Non
     shutil.copy(ready.script, ready.folder / "new")
     (ready.folder / "new").replace(ready.script)
     second = ready.end(ready.start())
-    assert second.status == 1
-    assert second.stderr == "ERROR another run is at work. Wait for its end\n"
-    assert "Sections.csv.tmp" in second.files  # it is the first one's
-    first.kill()  # crashes, and leaves what it was writing
+    held = rf"ERROR another run \(process {first.pid}, since \d\d:\d\d .*\) is at work\. Wait"
+    assert re.match(held, second.stderr)
+    assert (second.status, second.stderr.count("\n")) == (1, 1)
+    assert "kill" in second.stderr
+    first.kill()
     first.communicate()
     check_uploaded(ready, ready.run(), clever)
 
 
-def test_an_interrupted_second_run_removes_nothing(
-    ready: Job, quiet: PowerSchool, clever: Clever
+def test_a_held_lock_may_be_answered_with_eacces(ready: Job, clever: Clever) -> None:
+    """As fcntl's manual page has it."""
+    refuse = "raise PermissionError(13, 'Permission denied')"
+    prepare(ready, f"import fcntl\ndef flock(*arguments):\n    {refuse}\nfcntl.flock = flock\n")
+    (ready.folder / "clever_sections.lock").write_text("process 4711, since 02:00 on 2026-11-24\n")
+    words = "another run (process 4711, since 02:00 on 2026-11-24) is at work"
+    check_failed(ready, ready.run(), words)
+    check_remote(clever, OLD)
+
+
+@pytest.mark.parametrize("where", ["FROM sections", "STAT Sections.csv.tmp", "WRITE", "RENAME"])
+def test_two_runs_although_both_hold_the_lock(
+    ready: Job, quiet: PowerSchool, clever: Clever, first_upload: bytes, where: str
 ) -> None:
-    """Held up before it asks for the lock, by a log that nobody reads."""
-    temporary = ready.folder / "Sections.csv.tmp"
-    temporary.write_text("the first run's")
-    os.mkfifo(ready.log)
-    process = ready.start()
-    status = Path(f"/proc/{process.pid}/status")
-    if not status.exists():
-        process.kill()
-        pytest.skip("only /proc tells when the job is ready for signals")
+    """Somebody has deleted it. The first run is stopped at a step until the second has ended."""
+    first: subprocess.Popen[str] | None = None
+    reached: list[str] = []
 
-    def is_ready() -> bool:
-        caught = int(status.read_text().split("SigCgt:")[1].split()[0], 16)
-        return bool(caught >> (signal.SIGTERM - 1) & 1)
+    def stop_the_first(step: str) -> str | None:
+        if where in step and not reached:
+            assert first
+            reached.append(step)
+            first.send_signal(signal.SIGSTOP)
+        return None
 
-    wait_for(is_ready)
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 143
-    process.communicate()
-    assert temporary.read_text() == "the first run's"
+    quiet.fault = clever.fault = stop_the_first
+    first = ready.start()
+    wait_for(lambda: reached)
+    (ready.folder / "clever_sections.lock").unlink()
+    district.change(quiet.database, "UPDATE sections SET section_number = 'new' WHERE id <= 5")
+    second = ready.end(ready.start())
+    assert (second.status, second.stderr) == (0, "")
+    newer = ready.uploaded.read_bytes()
+    assert newer.count(b",new,") == 5
+    assert (clever.folder / "Sections.csv").read_bytes() == newer
+    first.send_signal(signal.SIGCONT)
+    ended = ready.end(first)
+    assert ended.status in (0, 1)
+    assert (clever.folder / "Sections.csv").read_bytes() in (first_upload, newer)
+    assert ready.output.read_bytes() in (first_upload, newer)
+    assert ready.uploaded.read_bytes() in (first_upload, newer)
+    check_clean(ready, ended)
 
 
 # --- Packages and Pythons ---
@@ -607,6 +739,26 @@ def test_packages_are_missing(ready: Job) -> None:
         "same, set it up again in this script's folder: "
         "python3 -m venv --clear .venv && .venv/bin/pip install -r requirements.txt\n"
     )
+
+
+@pytest.mark.parametrize("name", ["oracledb", "paramiko", "pysftp"])
+def test_a_package_is_broken(ready: Job, name: str) -> None:
+    """Whatever it raises, it is one line."""
+    prepare(ready, "")
+    broken = Path(ready.environment["PYTHONPATH"]) / f"{name}.py"
+    broken.write_text("raise AttributeError('module has\\nno attribute x')")
+    ended = ready.run()
+    assert (ended.status, ended.files) == (1, {"Sections.csv"})
+    assert ended.stderr.startswith("ERROR module has no attribute x. Start the job with .venv/bin")
+    assert ended.stderr.count("\n") == 1
+
+
+def test_windows_is_told_where_the_job_runs(ready: Job) -> None:
+    """It has no fcntl."""
+    prepare(ready, "import sys; sys.modules['fcntl'] = None")
+    ended = ready.run()
+    assert (ended.status, ended.files) == (1, {"Sections.csv"})
+    assert ended.stderr == "ERROR this runs on Linux and macOS; on Windows, in WSL\n"
 
 
 def old_pythons() -> list[str]:
@@ -635,8 +787,3 @@ def test_an_older_python_says_which_is_needed(ready: Job) -> None:
         assert run.returncode == 1
         assert run.stderr.startswith("ERROR this needs Python 3.10 or newer, and this is 3.")
         assert run.stderr.count("\n") == 1
-
-
-def test_files_of_a_good_run(ready: Job) -> None:
-    assert ready.run().files == NEW_FILES
-    new_file(ready)

@@ -1,11 +1,23 @@
-"""Period, Grade and Subject, case by case."""
+"""Period, Grade and Subject, case by case; and the time limit."""
 
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
 
 import clever_sections
+
+
+@pytest.fixture
+def settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Settings can be changed, and what was remembered before or meanwhile does not count."""
+    remembering = (clever_sections.period, clever_sections.subject)
+    for function in remembering:
+        function.cache_clear()
+    yield monkeypatch
+    for function in remembering:
+        function.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -26,9 +38,36 @@ import clever_sections
         ("(A)", ""),
         ("", ""),
         (None, ""),
+        # A period that stands twice is written once, where it stood first.
+        ("9-10(A-B,D) 12(C) 9-10(E)", "9-10 12"),
+        ("1(A) 1(B)", "1"),
+        ("1(A),2(B),1(C),2(D),3(E)", "1 2 3"),
+        ("2(A)1(B) 2 (C)", "2 1"),
+        ("1(A) 11(B) 1-11(C)", "1 11 1-11"),
+        # Days of the cycle are no part of it: these two classes look alike.
+        ("1(A) 2(B)", "1 2"),
+        ("1(B) 2(A)", "1 2"),
+        ("Block 2(A) block 2(B) Block  2(C)", "Block 2 block 2"),
+        ("1((A))2(B)", "1 2"),
+        (",1(A),,2(B),", "1 2"),
     ],
 )
 def test_period(expression: str | None, period: str) -> None:
+    assert clever_sections.period(expression) == period
+
+
+@pytest.mark.parametrize(
+    ("expression", "period"),
+    [
+        ("1(A) 2(B)", "1(A) 2(B)"),
+        (" 9-10(A-B,D)  12(C)\n9-10(E) ", "9-10(A-B,D) 12(C) 9-10(E)"),
+        (None, ""),
+    ],
+)
+def test_period_with_the_days_of_the_cycle(
+    settings: pytest.MonkeyPatch, expression: str | None, period: str
+) -> None:
+    settings.setattr(clever_sections, "STRIP_TRACK_INFO", False)
     assert clever_sections.period(expression) == period
 
 
@@ -115,7 +154,29 @@ def test_grade(level: int | None, highest: int, grade: str) -> None:
     ],
 )
 def test_subject(credit_type: str | None, subject: str) -> None:
-    assert clever_sections.subject(credit_type) == subject
+    assert clever_sections.subject("ART1", credit_type) == subject
+
+
+@pytest.mark.parametrize(
+    ("course_number", "credit_type", "subject"),
+    [
+        ("ROBO1", "Mat", "Technology and engineering"),
+        (" robo1\n", "Mat", "Technology and engineering"),
+        ("Choir  A", None, "Arts and music"),
+        ("ROBO10", "Mat", "Math"),
+        ("ROBO", "Mus", ""),
+        (None, "Mat", "Math"),
+    ],
+)
+def test_the_subject_of_a_single_course(
+    settings: pytest.MonkeyPatch,
+    course_number: str | None,
+    credit_type: str | None,
+    subject: str,
+) -> None:
+    courses = {"Robo1 ": "Technology and engineering", "CHOIR A": "Arts and music"}
+    settings.setattr(clever_sections, "COURSE_SUBJECTS", courses)
+    assert clever_sections.subject(course_number, credit_type) == subject
 
 
 @pytest.mark.parametrize(
@@ -136,12 +197,21 @@ def test_clean(value: object, text: str) -> None:
 
 def test_a_time_limit_comes_again_where_a_library_swallows_it() -> None:
     def swallow() -> None:
-        with clever_sections.time_limit(0.2):
+        with clever_sections.time_limit(0.2, "doing this", "Do that"):
             with suppress(Exception):
-                time.sleep(9)
-            time.sleep(9)
+                time.sleep(60)
+            time.sleep(60)
 
-    started = time.monotonic()
-    with pytest.raises(clever_sections.TookTooLong):
+    with pytest.raises(clever_sections.Failure, match="^doing this: no end within 0.2 seconds. Do"):
         swallow()
-    assert time.monotonic() - started < 5
+
+
+def test_a_time_limit_goes_on_around_another_one() -> None:
+    def nested() -> None:
+        with clever_sections.time_limit(0.3, "the whole", "Do that"):
+            with clever_sections.time_limit(60, "a part", "Do that"):
+                time.sleep(0.1)
+            time.sleep(60)
+
+    with pytest.raises(clever_sections.Failure, match="^the whole: no end within 0.3 seconds"):
+        nested()

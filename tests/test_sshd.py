@@ -1,155 +1,208 @@
-"""The upload to OpenSSH's own server: a plain rename over a file is refused, posix-rename works."""
+"""What happens at OpenSSH's own server: a plain rename over a file is refused, posix-rename works.
+
+How often a password was sent is counted in the server's own log.
+"""
 
 import os
 import shutil
-import socket
 import subprocess
-import tempfile
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from checks import OLD, QUICK, check_clean, check_failed
-from job import Job
+from checks import OLD, check_clean, check_failed
+from job import Ended, Job
 from line import Line
 from powerschool import PowerSchool
+from sshd import PASSWORD, Sshd, sshd
 
-SSHD = "/usr/sbin/sshd"
-PASSWORD = "Heron-Gate-61"
 GOLDEN = (Path(__file__).parent / "sample.csv").read_bytes()
-CONFIG = """
-HostKey {home}/../key
-UsePAM no
-PasswordAuthentication yes
-StrictModes no
-Subsystem sftp internal-sftp
-ForceCommand internal-sftp
-AllowUsers {user}
-"""
+FAILED = "ERROR uploading to 127.0.0.1: "
+REFUSED = "Check CLEVER_SFTP_USERNAME and CLEVER_SFTP_PASSWORD; if both are right, ask Clever's"
+WRONG = "Wrong-Lake-00"
 
 
-@dataclass
-class Sshd:
-    user: str
-    home: Path
-    port: int
-    public_key: str
-
-
-@pytest.fixture
-def sshd() -> Iterator[Sshd]:
-    """sshd on a free port, with a user of its own: one process a connection, as inetd starts it."""
-    if not Path(SSHD).exists():
-        pytest.skip(f"{SSHD} is missing: install openssh-server")
-    if not shutil.which("ssh-keygen"):
-        pytest.skip("ssh-keygen is missing")
-    if os.geteuid() != 0:
-        pytest.skip("sshd checks passwords only as root")
-    folder = Path(tempfile.mkdtemp(prefix="sshd-"))
-    user = f"clever-{os.getpid()}"
-    home = folder / "home"
-    folder.chmod(0o755)
-    Path("/run/sshd").mkdir(exist_ok=True)
-    make_key = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / "key")]
-    subprocess.run(make_key, check=True)
-    (folder / "config").write_text(CONFIG.format(home=home, user=user))
-    subprocess.run(["useradd", "--home-dir", str(home), "--create-home", user], check=True)
-    try:
-        subprocess.run(["chpasswd"], input=f"{user}:{PASSWORD}", text=True, check=True)
-        with socket.create_server(("127.0.0.1", 0)) as listener:
-            threading.Thread(target=serve, args=(listener, folder / "config"), daemon=True).start()
-            public_key = (folder / "key.pub").read_text()
-            yield Sshd(user, home, listener.getsockname()[1], public_key)
-    finally:
-        subprocess.run(["userdel", "--force", user], check=True, stderr=subprocess.DEVNULL)
-        shutil.rmtree(folder)
-
-
-def serve(listener: socket.socket, config: Path) -> None:
-    while True:
-        try:
-            connection, _ = listener.accept()
-        except OSError:  # the fixture is done
-            return
-        with connection:
-            subprocess.Popen(
-                [SSHD, "-i", "-e", "-f", str(config)],
-                stdin=connection.fileno(),
-                stdout=connection.fileno(),
-                stderr=subprocess.DEVNULL,
-            )
+@contextmanager
+def connected(job: Job, config_lines: str = "", key_kind: str = "ed25519") -> Iterator[Sshd]:
+    """Connect the job to a server, with yesterday's file on both, while the block lasts."""
+    with sshd(f"LogLevel VERBOSE\n{config_lines}", key_kind) as server:
+        job.environment |= {
+            "CLEVER_SFTP_USERNAME": server.user,
+            "CLEVER_SFTP_PASSWORD": PASSWORD,
+            "CLEVER_SFTP_ADDRESS": f"127.0.0.1:{server.port}",
+        }
+        job.known_hosts.write_text(server.known_hosts_line())
+        job.output.write_bytes(OLD)
+        (server.home / "Sections.csv").write_bytes(OLD)
+        yield server
 
 
 @pytest.fixture
-def ready(powerschool: PowerSchool, sshd: Sshd, job: Job) -> Job:
-    """The job, connected to the sample district and to sshd, with yesterday's file on both."""
-    job.connect(powerschool).set(**QUICK).environment |= {
-        "CLEVER_SFTP_USERNAME": sshd.user,
-        "CLEVER_SFTP_PASSWORD": PASSWORD,
-        "CLEVER_SFTP_ADDRESS": f"127.0.0.1:{sshd.port}",
-    }
-    job.known_hosts.write_text(f"[127.0.0.1]:{sshd.port} {sshd.public_key}")
-    job.output.write_bytes(OLD)
-    (sshd.home / "Sections.csv").write_bytes(OLD)
-    return job
+def ready(powerschool: PowerSchool, job: Job) -> Job:
+    """The job, connected to the sample district."""
+    return job.connect(powerschool).set(RETRY_DELAY_SECONDS=0, CONNECT_TIMEOUT_SECONDS=60)
 
 
-def check_remote(sshd: Sshd, content: bytes) -> None:
-    assert (sshd.home / "Sections.csv").read_bytes() == content
-    assert "Sections.csv.tmp" not in os.listdir(sshd.home)
+@pytest.fixture
+def server(ready: Job) -> Iterator[Sshd]:
+    with connected(ready) as server:
+        yield server
 
 
-def test_the_old_file_is_replaced(ready: Job, sshd: Sshd) -> None:
-    (sshd.home / "Sections.csv.tmp").write_bytes(GOLDEN.replace(b"Math", b"Mess"))
+def check_remote(server: Sshd, content: bytes) -> None:
+    assert (server.home / "Sections.csv").read_bytes() == content
+    assert "Sections.csv.tmp" not in os.listdir(server.home)
+
+
+def passwords_sent(server: Sshd) -> int:
+    """How many passwords were sent, right ones and wrong ones."""
+    lines = server.log.read_text().split("\n")
+    words = ("Accepted password", "Failed password", "Partial password", "Failed keyboard")
+    return sum(line.startswith(words) for line in lines)
+
+
+def attempts(ended: Ended) -> int:
+    return ended.log.count("INFO attempt ") + 1
+
+
+@pytest.mark.parametrize("leftover", [b"", GOLDEN.replace(b"Math", b"Mess")])
+def test_the_old_file_is_replaced(ready: Job, server: Sshd, leftover: bytes) -> None:
+    if leftover:
+        (server.home / "Sections.csv.tmp").write_bytes(leftover)
+        shutil.chown(server.home / "Sections.csv.tmp", server.user)
     ended = ready.run()
     assert (ended.status, ended.stderr) == (0, "")
     assert "cannot rename" not in ended.log
-    check_remote(sshd, GOLDEN)
+    assert attempts(ended) == 1
+    check_remote(server, GOLDEN)
+    assert passwords_sent(server) == 2  # to look, then to upload
     check_clean(ready, ended)
 
 
-def test_without_a_leftover_there_is_nothing_to_say(ready: Job, sshd: Sshd) -> None:
-    (sshd.home / "Sections.csv").unlink()
+def test_a_first_upload(ready: Job, server: Sshd) -> None:
+    (server.home / "Sections.csv").unlink()
     ended = ready.run()
     assert (ended.status, ended.stderr) == (0, "")
-    assert "may stay in Clever's folder" not in ended.log
-    check_remote(sshd, GOLDEN)
+    check_remote(server, GOLDEN)
 
 
-def test_the_password_is_refused(ready: Job, sshd: Sshd) -> None:
-    ready.environment["CLEVER_SFTP_PASSWORD"] = "Wrong-Lake-00"
-    ended = ready.run()
-    words = "Authentication failed. Check CLEVER_SFTP_USERNAME and CLEVER_SFTP_PASSWORD"
-    check_failed(ready, ended, words, local=GOLDEN)
-    assert "attempt 1" not in ended.log
-    check_remote(sshd, OLD)
-
-
-def test_the_folder_cannot_be_written(ready: Job, sshd: Sshd) -> None:
-    sshd.home.chmod(0o500)
-    shutil.chown(sshd.home, "root")
-    sshd.home.chmod(0o555)
-    ended = ready.run()
-    words = "Permission denied. Ask Clever's support to let the account write Sections.csv"
-    check_failed(ready, ended, words, local=GOLDEN)
-    check_remote(sshd, OLD)
-
-
-@pytest.mark.parametrize("part", [0.3, 0.6])
-def test_the_line_is_cut(ready: Job, sshd: Sshd, part: float) -> None:
-    with Line(sshd.port) as line:
-        ready.environment["CLEVER_SFTP_ADDRESS"] = f"127.0.0.1:{line.port}"
-        ready.known_hosts.write_text(f"[127.0.0.1]:{line.port} {sshd.public_key}")
-        assert ready.run().status == 0
-        (sshd.home / "Sections.csv").write_bytes(OLD)
-        whole = line.bytes_sent
-        line.cuts = [int(whole * part)] * 3
-        ended = ready.run()
-        assert ended.status == 1
-        assert (sshd.home / "Sections.csv").read_bytes() == OLD
-        line.cuts = [int(whole * part)]
+def test_the_second_night(ready: Job, server: Sshd) -> None:
+    """What it has uploaded is what it finds, and compares with."""
+    for _ in range(2):
         ended = ready.run()
         assert (ended.status, ended.stderr) == (0, "")
-    check_remote(sshd, GOLDEN)
+    assert "+0, -0, 0 changed" in ended.log
+    check_remote(server, GOLDEN)
+
+
+def test_a_name_that_is_no_text_is_no_matter(ready: Job, server: Sshd) -> None:
+    (server.home / os.fsdecode(b"caf\xe9.csv")).write_bytes(b"")
+    ended = ready.run()
+    assert (ended.status, ended.stderr) == (0, "")
+    check_remote(server, GOLDEN)
+
+
+def test_the_folder_cannot_be_written(ready: Job, server: Sshd) -> None:
+    shutil.chown(server.home, "root")
+    server.home.chmod(0o555)
+    ended = ready.run()
+    words = "opening Sections.csv.tmp: [Errno 13] Permission denied. Ask Clever's support to let"
+    check_failed(ready, ended, FAILED + words, local=GOLDEN)
+    check_remote(server, OLD)
+
+
+def test_the_file_cannot_be_read(ready: Job, server: Sshd) -> None:
+    """Nothing that nobody has seen is replaced."""
+    shutil.chown(server.home / "Sections.csv", "root")
+    (server.home / "Sections.csv").chmod(0o600)
+    ended = ready.run()
+    check_failed(ready, ended, "Permission denied", "--force", local=GOLDEN)
+    check_remote(server, OLD)
+    ended = ready.run("--force")
+    assert ended.status == 0
+    check_remote(server, GOLDEN)
+
+
+# --- Refusals ---
+
+
+@pytest.mark.parametrize(
+    ("config_lines", "password", "sent"),
+    [
+        ("", WRONG, 1),
+        ("MaxAuthTries 1", WRONG, 1),
+        ("DenyUsers *", PASSWORD, 1),
+        ("AuthenticationMethods password,publickey", PASSWORD, 1),
+        ("PasswordAuthentication no", PASSWORD, 0),
+        ("PasswordAuthentication no\nKbdInteractiveAuthentication yes", PASSWORD, 0),
+    ],
+)
+def test_a_refusal_of_the_account_is_final(
+    ready: Job, config_lines: str, password: str, sent: int
+) -> None:
+    with connected(ready, config_lines) as server:
+        ready.environment["CLEVER_SFTP_PASSWORD"] = password
+        ended = ready.run()
+        check_failed(ready, ended, f"{FAILED}logging in: ", REFUSED, local=GOLDEN)
+        check_remote(server, OLD)
+        assert attempts(ended) == 1
+        assert passwords_sent(server) == sent
+
+
+def test_an_expired_password_looks_like_a_broken_line(ready: Job, server: Sshd) -> None:
+    """It is let in, and then the session is closed."""
+    subprocess.run(["chage", "-d", "0", server.user], check=True)
+    ended = ready.run()
+    check_failed(ready, ended, f"{FAILED}logging in: ", local=GOLDEN)
+    check_remote(server, OLD)
+    assert passwords_sent(server) == attempts(ended) == 3
+
+
+@pytest.mark.parametrize(
+    ("config_lines", "key_kind"),
+    [
+        ("KexAlgorithms diffie-hellman-group14-sha1", "ed25519"),
+        ("Ciphers chacha20-poly1305@openssh.com", "ed25519"),
+        ("MACs umac-64@openssh.com", "ed25519"),
+        ("HostKeyAlgorithms ssh-rsa", "rsa"),
+    ],
+)
+def test_no_common_algorithm(ready: Job, config_lines: str, key_kind: str) -> None:
+    with connected(ready, config_lines, key_kind) as server:
+        ended = ready.run()
+        words = ("no common algorithm", "Clever's support")
+        check_failed(ready, ended, f"{FAILED}logging in: ", *words, local=GOLDEN)
+        check_remote(server, OLD)
+        assert passwords_sent(server) == 0
+        assert attempts(ended) == 1
+
+
+# --- Lines that break or freeze ---
+
+
+@contextmanager
+def over_a_line(job: Job, server: Sshd) -> Iterator[Line]:
+    with Line(server.port) as line:
+        job.environment["CLEVER_SFTP_ADDRESS"] = f"127.0.0.1:{line.port}"
+        job.known_hosts.write_text(f"[127.0.0.1]:{line.port} {server.public_key}")
+        yield line
+
+
+@pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
+@pytest.mark.parametrize("visit", [0, 1])
+def test_the_line_is_cut(ready: Job, server: Sshd, visit: int, part: float) -> None:
+    """At the look, or at the upload: three times, then once."""
+    with over_a_line(ready, server) as line:
+        assert ready.run().status == 0
+        (server.home / "Sections.csv").write_bytes(OLD)
+        ready.uploaded.unlink()
+        cut = int(line.bytes_sent / 2 * part)
+        line.cuts = [*[10**9] * visit, *[cut] * 3]
+        ended = ready.run()
+        check_failed(ready, ended, FAILED, local=GOLDEN)
+        assert (server.home / "Sections.csv").read_bytes() == OLD
+        line.cuts = []
+        ended = ready.run()
+        assert (ended.status, ended.stderr) == (0, "")
+    check_remote(server, GOLDEN)
