@@ -311,10 +311,13 @@ def time_limit(seconds: float, doing: str, what_to_do: str) -> Iterator[None]:
         line = f"{doing}: no end within {seconds:g} seconds. {what_to_do}"
         raise Failure(line, is_final=False) from error
     finally:
-        # The limit around this one, if there is any, goes on; if it is over, it rings at once.
+        signal.setitimer(signal.ITIMER_REAL, 0)  # 0 turns it off
         signal.signal(signal.SIGALRM, outer_ring)
-        left = outer_seconds - (time.monotonic() - started)
-        signal.setitimer(signal.ITIMER_REAL, max(left, 0.01) if outer_seconds else 0, 1)
+        if (
+            outer_seconds
+        ):  # The limit around this one goes on; if it is over by now, it rings at once.
+            left = outer_seconds - (time.monotonic() - started)
+            signal.setitimer(signal.ITIMER_REAL, max(left, 0.01), 1)
 
 
 LOG_IN_IS_SLOW = (
@@ -360,31 +363,32 @@ def run(options: argparse.Namespace) -> None:
     check_settings()
     check_variables(options.dry_run)
     with only_run():
+        # 1 read
         district = trying("reading PowerSchool", lambda: read_powerschool(options.date))
         check_district(district)
         if not district.in_session:
             check_summer(what_clever_has(None, None, district, options.force), options.date)
             return
-
+        # 2 write
         last_file = bytes_of(OUTPUT)
         content = csv_bytes(columns(), (section.row() for section in district.sections.values()))
         write(OUTPUT, content)
-
+        # 3 look
         found = None
         if CLEVER_SFTP_ADDRESS:
             host, _ = clever_server()
             doing = f"looking at {host}" if options.dry_run else f"uploading to {host}"
             found = trying(doing, lambda: look_at_clever(doing))
+            district.schools = found.ids.get("School_id", {}) | district.schools
         else:  # which only a dry run may do
             log.info("not looked at Clever: no CLEVER_ variable is set")
         before = what_clever_has(found, last_file, district, options.force)
-        names = found.ids.get("School_id", {}) | district.schools if found else district.schools
         changes = list(changes_between(before, district))
-        tell_changes(changes, before, district, names)
-
-        check(before, district, found.ids if found else {}, names, options)
+        tell_changes(changes, before, district)
+        # 4 check
+        check(before, district, found.ids if found else {}, options)
         warn_of_big_change(changes, before)
-
+        # 5 upload, 6 tell
         if found and not options.dry_run:
             upload(doing, content, found.state)
             keep_copies(content, before.content if found.content is None else found.content)
@@ -479,7 +483,7 @@ Findings = dict[str, list[Section]]  # sections by what is wrong with them
 class District:
     """What a night's reading found."""
 
-    schools: dict[str, str] = field(default_factory=dict)  # School_id: the school's name
+    schools: dict[str, str] = field(default_factory=dict)  # School_id: name, later of Clever's, too
     in_session: set[str] = field(default_factory=set)  # School_id of those with a year to send
     sections: dict[str, Section] = field(default_factory=dict)  # by Section_id
     remarks: Findings = field(default_factory=lambda: defaultdict(list))  # what a person could fix
@@ -1327,9 +1331,7 @@ def summary(changes: list[Change]) -> str:
     return f"{counts}: {per_column}" if values else counts
 
 
-def tell_changes(
-    changes: list[Change], before: Before, district: District, names: dict[str, str]
-) -> None:
+def tell_changes(changes: list[Change], before: Before, district: District) -> None:
     """Write Sections.changes.csv, and log a line for each school that changes."""
     if not before.sections:
         return
@@ -1338,7 +1340,7 @@ def tell_changes(
     by_school: dict[str, list[Change]] = defaultdict(list)
     for change in changes:
         section = change.section
-        school = [section.school_id, names.get(section.school_id, "")]
+        school = [section.school_id, district.schools.get(section.school_id, "")]
         about = [section.section_id, section.course_name, section.period]
         rows.append([change.kind, *school, *about, change.column, change.before, change.after])
         by_school[section.school_id].append(change)
@@ -1347,7 +1349,7 @@ def tell_changes(
     is_now = Counter(section.school_id for section in district.sections.values())
     for number in sorted(was.keys() | is_now.keys()):
         if by_school[number] or was[number] != is_now[number]:
-            name = clean(f"{number} {names.get(number, '')}")
+            name = clean(f"{number} {district.schools.get(number, '')}")
             counts = f"{was[number]:,} -> {count(is_now[number], 'section')}"
             log.info("%s: %s (%s)", name, counts, summary(by_school[number]))
 
@@ -1369,9 +1371,7 @@ WHERE_TO_LOOK = {
 }
 
 
-def check(
-    before: Before, district: District, ids: Ids, names: dict[str, str], options: argparse.Namespace
-) -> None:
+def check(before: Before, district: District, ids: Ids, options: argparse.Namespace) -> None:
     """Raise Failure if Clever would lose or refuse too many sections, unless that is forced.
 
     Only sections whose term has not ended count. What is not reason enough to stop is logged.
@@ -1393,7 +1393,7 @@ def check(
         check_staff(old, new)
     schools = Counter(section.school_id for section in old)
     for number in sorted(schools.keys() - {section.school_id for section in new}):
-        school = clean(f"{number} {names.get(number, '')}")
+        school = clean(f"{number} {district.schools.get(number, '')}")
         log.warning(
             "Clever loses school %s with its %s. If that is wrong, look at PowerSchool's terms, "
             "and put back the last file as the README says",
