@@ -145,8 +145,8 @@ INCLUDED_SCHOOLS: set[int] = set()  # to send though they are excluded from stat
 IGNORED_COURSES: set[str] = set()  # numbers of courses to leave out, such as {"LUNCH", "DUTY"}
 IGNORED_ROLES: set[str] = set()  # of staff to leave out, such as {"Class Observer", "Aide"}
 
-# True leaves out staff who are inactive, or not assigned on the day. But a section does not go
-# without a lead teacher because of dates, and if nobody is left, those stay who were last.
+# True leaves out staff who are inactive or not assigned today. Dates alone never leave a section
+# without a lead teacher, and if nobody is left, those stay who were assigned last.
 IGNORE_FORMER_STAFF: bool = True
 IGNORE_ZERO_ENROLLMENT_SECTIONS: bool = False  # True leaves out sections without students
 IGNORE_TEACHERS_WITHOUT_EMAILS: bool = False  # True leaves out staff without an e-mail address
@@ -189,6 +189,10 @@ LOCK = FOLDER / "clever_sections.lock"
 
 log = logging.getLogger("clever_sections")
 
+# Connections and files that Python must not close by itself, as it does with what nobody keeps: a
+# server may let it wait for ever, or take it for a wish. They end with this process.
+KEPT = list[object]()
+
 
 # ==== When something fails: each error becomes one line for a person ==============================
 
@@ -206,8 +210,8 @@ class Refused(Failure):
     """The server has answered, and does not do it: the connection can still be used."""
 
 
-# Where something can fail: the variable with the address, and whom to ask about what is not in the
-# tables of advice, which stand at the end of this file.
+# Where something can fail: the variable with its address, and whom to ask if no advice fits. The
+# tables of advice stand at the end of this file.
 POWERSCHOOL, CLEVER, KEYS, HERE = "PowerSchool", "Clever", "known_hosts", "here"
 ADDRESS_AND_HELP = {
     POWERSCHOOL: ("POWERSCHOOL_PROD_DB", "whoever runs PowerSchool's database"),
@@ -215,6 +219,19 @@ ADDRESS_AND_HELP = {
     KEYS: ("CLEVER_SFTP_ADDRESS", "Clever's support"),
     HERE: ("CLEVER_SECTIONS_FOLDER", "whoever runs this machine"),
 }
+
+
+BROKEN = "the connection broke"
+
+
+def words(error: object) -> str:
+    """What a library says of its error, in words for a person where it has none."""
+    text = str(error)
+    if isinstance(error, EOFError) or text == "Socket is closed":
+        return BROKEN
+    if isinstance(error, OSError) and text in ("", "Failure"):
+        return "no answer in time" if isinstance(error, TimeoutError) else "refused without a word"
+    return text or type(error).__name__
 
 
 @contextmanager
@@ -231,8 +248,8 @@ def step(doing: str, place: str) -> Iterator[None]:
 
 
 def is_answer(error: Exception) -> bool:
-    """Whether an error is what a server has answered: paramiko raises OSError for a refusal, and
-    ValueError for a name that is no text. Without an answer it is something else, or one of these.
+    """Whether a server has answered: paramiko raises OSError if it refuses, and ValueError if what
+    it says is no text. A time-out and a broken connection are no answers.
     """
     no_answer = isinstance(error, (TimeoutError, ConnectionError)) or words(error) == BROKEN
     return isinstance(error, (OSError, ValueError)) and not no_answer
@@ -246,31 +263,18 @@ def advice(error: object, place: str) -> tuple[str, bool]:
             if re.search(pattern, f"{place}: {words(error)}", re.DOTALL):
                 return text.format(address=address), table is FINAL_ADVICE
     if place == POWERSCHOOL and isinstance(error, (ValueError, ArithmeticError)):
-        # The driver has met a value that Python cannot hold, such as a date of month 0.
+        # The driver has met a value that Python cannot hold, such as a date in month 0.
         kind = "text" if isinstance(error, UnicodeError) else "date"
         return f"Look there for a {kind} that is none", True
     return f"If it happens again, show this line to {whom}", False
-
-
-BROKEN = "the connection broke"
-
-
-def words(error: object) -> str:
-    """What a library says of its error, in words for a person where it has none."""
-    text = str(error)
-    if isinstance(error, EOFError) or text == "Socket is closed":
-        return BROKEN
-    if isinstance(error, OSError) and text in ("", "Failure"):
-        return "no answer in time" if isinstance(error, TimeoutError) else "refused without a word"
-    return text or type(error).__name__
 
 
 def cause(error: object) -> str:
     """What a library says of its error: on one line, not too long, and without secrets."""
     text = words(error)
     if text.startswith("DPY-"):
-        # The driver may quote the connect string, in which people may have put a password: in
-        # quotes, or after a colon.
+        # The driver may quote the connect string, in which people may have put a password, or parts
+        # of it. If it cannot be read, there may be quotes in it, and more of it after a colon.
         if re.match(CONNECT_STRING_CODES, text):
             text = re.sub('".*"', '"..."', text, flags=re.DOTALL)
             text = ": ".join(text.split(": ")[:2])
@@ -299,24 +303,27 @@ def time_limit(seconds: float, doing: str, what_to_do: str) -> Iterator[None]:
         is_over = True
         raise TookTooLong
 
+    outer_seconds, _ = signal.getitimer(signal.ITIMER_REAL)
+    if 0 < outer_seconds < seconds:  # the limit around this one is over first
+        yield
+        return
     started = time.monotonic()
     outer_ring = signal.signal(signal.SIGALRM, ring)
     # Once more each second after that, as a library may be too busy to notice the first one.
-    outer_seconds, _ = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
     try:
         yield
     except Exception as error:
-        if not is_over:  # a library may have made another error of TookTooLong
+        if not is_over:  # a library may have turned TookTooLong into an error of its own
             raise
         line = f"{doing}: no end within {seconds:g} seconds. {what_to_do}"
         raise Failure(line, is_final=False) from error
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # 0 turns it off
         signal.signal(signal.SIGALRM, outer_ring)
-        if (
-            outer_seconds
-        ):  # The limit around this one goes on; if it is over by now, it rings at once.
-            left = outer_seconds - (time.monotonic() - started)
+        left = outer_seconds - (time.monotonic() - started)
+        # The limit around this one goes on. If it is over by now, it rings at once.
+        if outer_seconds:
             signal.setitimer(signal.ITIMER_REAL, max(left, 0.01), 1)
 
 
@@ -367,18 +374,21 @@ def run(options: argparse.Namespace) -> None:
         district = trying("reading PowerSchool", lambda: read_powerschool(options.date))
         check_district(district)
         if not district.in_session:
+            # Clever is not asked: the copy of the last upload has to do.
             check_summer(what_clever_has(None, None, district, options.force), options.date)
             return
         # 2 write
-        last_file = bytes_of(OUTPUT)
+        last_file = bytes_of(OUTPUT)  # Clever may have it from a run that could not keep a copy
         content = csv_bytes(columns(), (section.row() for section in district.sections.values()))
         write(OUTPUT, content)
         # 3 look
         found = None
         if CLEVER_SFTP_ADDRESS:
             host, _ = clever_server()
+            # What errors begin with, in this step and in step 5.
             doing = f"looking at {host}" if options.dry_run else f"uploading to {host}"
             found = trying(doing, lambda: look_at_clever(doing))
+            # The names of schools that only Clever still has.
             district.schools = found.ids.get("School_id", {}) | district.schools
         else:  # which only a dry run may do
             log.info("not looked at Clever: no CLEVER_ variable is set")
@@ -391,7 +401,9 @@ def run(options: argparse.Namespace) -> None:
         # 5 upload, 6 tell
         if found and not options.dry_run:
             upload(doing, content, found.state)
-            keep_copies(content, before.content if found.content is None else found.content)
+            # What Clever had; if it could not be read, the last upload.
+            old_content = before.content if found.content is None else found.content
+            keep_copies(content, old_content)
     done = "dry run, not uploaded" if options.dry_run else "uploaded"
     sections = count(len(district.sections), "section")
     schools = count(len(district.in_session), "school")
@@ -483,7 +495,7 @@ Findings = dict[str, list[Section]]  # sections by what is wrong with them
 class District:
     """What a night's reading found."""
 
-    schools: dict[str, str] = field(default_factory=dict)  # School_id: name, later of Clever's, too
+    schools: dict[str, str] = field(default_factory=dict)  # School_id: name
     in_session: set[str] = field(default_factory=set)  # School_id of those with a year to send
     sections: dict[str, Section] = field(default_factory=dict)  # by Section_id
     remarks: Findings = field(default_factory=lambda: defaultdict(list))  # what a person could fix
@@ -493,35 +505,38 @@ def read_powerschool(today: date) -> District:
     """Read all schools, their terms, and the sections and staff of these. Raises Failure."""
     log.info("reading PowerSchool")
     district = District()
-    with log_in_to_powerschool() as db:
-        directory = read_directory(db)
-        schools = schools_to_send(db)
-        for position, (number, school) in enumerate(schools.items(), start=1):
-            district.schools[number] = clean(school.name)
-            sections_before = len(district.sections)
-            terms = terms_to_send(db, school, today)
-            for term in terms:
-                what = f"sections of school {number}, term {term.id}"
-                binds = {"school": school.school_number, "term": term.id}
-                assignments = query(db, what, SECTIONS_SQL, **binds)
-                for _, rows_of_one in groupby(assignments, key=lambda row: row.id):
-                    rows = list(rows_of_one)
-                    members: list[Member] = []
-                    for row in rows:
-                        members += members_of(row, school, directory)
-                    staff = staff_to_send(members, term, today)
-                    course = directory.courses.get(key(rows[0].course_number))
-                    section = as_section(school, term, rows[0], course, staff)
-                    if section.section_id in district.sections or is_left_out(section):
-                        continue
-                    district.sections[section.section_id] = section
-                    for remark in remarks_on(section, rows[0], course, staff):
-                        district.remarks[remark].append(section)
-            if terms:
-                district.in_session.add(number)
-            added = len(district.sections) - sections_before
-            name = f"school {position} of {len(schools)}: {number} {district.schools[number]}"
-            log.info("%s, terms %d, sections %s", name, len(terms), f"{added:,}")
+    db = log_in_to_powerschool()
+    directory = read_directory(db)
+    schools = schools_to_send(db)
+    for position, (number, school) in enumerate(schools.items(), start=1):
+        district.schools[number] = clean(school.name)
+        sections_before = len(district.sections)
+        terms = terms_to_send(db, school, today)
+        for term in terms:
+            what = f"sections of school {number}, term {term.id}"
+            binds = {"school": school.school_number, "term": term.id}
+            assignments = query(db, what, SECTIONS_SQL, **binds)
+            for _, rows_of_one in groupby(assignments, key=lambda row: row.id):
+                rows = list(rows_of_one)
+                members: list[Member] = []
+                for row in rows:
+                    members += members_of(row, school, directory)
+                staff = staff_to_send(members, term, today)
+                course = directory.courses.get(key(rows[0].course_number))
+                section = as_section(school, term, rows[0], course, staff)
+                if section.section_id in district.sections or is_left_out(section):
+                    continue  # PowerSchool may show a section twice
+                district.sections[section.section_id] = section
+                for remark in remarks_on(section, rows[0], course, staff):
+                    district.remarks[remark].append(section)
+        if terms:
+            district.in_session.add(number)
+        added = len(district.sections) - sections_before
+        name = f"school {position} of {len(schools)}: {number} {district.schools[number]}"
+        log.info("%s, terms %d, sections %s", name, len(terms), f"{added:,}")
+    limit = time_limit(CONNECT_TIMEOUT_SECONDS, "logging off", "")
+    with suppress(Failure), limit, step("logging off", POWERSCHOOL):  # all has been read
+        db.close()
     return district
 
 
@@ -538,6 +553,7 @@ def log_in_to_powerschool() -> oracledb.Connection:
             # A host may have several addresses: one that does not answer leaves time for another.
             tcp_connect_timeout=CONNECT_TIMEOUT_SECONDS / 4,
         )
+    KEPT.append(db)
     db.call_timeout = int(QUERY_TIMEOUT_SECONDS * 1000)
     db.outputtypehandler = replace_undecodable
     if db.warning:
@@ -584,7 +600,7 @@ def schools_to_send(db: oracledb.Connection) -> dict[str, Row]:
 
 
 def log_unknown_names(there: Iterable[object], *settings: str) -> None:
-    """Log what settings name and PowerSchool does not have, such as two texts without a comma."""
+    """Log what settings name and PowerSchool does not have: {"A" "B"}, without a comma, is "AB"."""
     known = {key(name) for name in there}
     for setting in settings:
         for name in globals()[setting]:
@@ -626,7 +642,7 @@ def terms_to_send(db: oracledb.Connection, school: Row, today: date) -> list[Ter
     rows = query(db, f"terms of school {number}", TERMS_SQL, **binds)
     to_send: list[Term] = []
     last_to_end: list[Term] = []
-    latest_end = ends_from
+    latest_end = ends_from  # one that ended before is too long ago
     for yearid, year in groupby(rows, key=lambda row: row.yearid):
         # Of two rows with one id the last counts: the year's record, if one of them is.
         terms = terms_of(number, int(yearid) + 1990, {row.id: row for row in year}.values())
@@ -646,7 +662,7 @@ def terms_to_send(db: oracledb.Connection, school: Row, today: date) -> list[Ter
 def terms_of(school: str, year: int, rows: Collection[Row]) -> list[Term]:
     """The terms of a school year that starts in a calendar year; [] if they have no date at all."""
     records = [clean(row.abbreviation) for row in rows if row.isyearrec == 1]
-    year_name = next(filter(None, records), f"{year % 100:02}-{(year + 1) % 100:02}")
+    year_name = max(records, default="") or f"{year % 100:02}-{(year + 1) % 100:02}"
     spans = []
     for row in rows:
         what = f"school {school}, term {row.id}"
@@ -729,8 +745,9 @@ def period(expression: str | None) -> str:
     """The Period for a section's expression: "3(A)" gives "3", "1(A),3(B) 1(C)" gives "1 3"."""
     if not STRIP_TRACK_INFO:
         return clean(expression)
-    # In brackets, which may be left open, are days of the cycle: the same period may stand twice.
+    # In brackets, which may be left open, are days of the cycle.
     meetings = re.split(r"\([^)]*\)*|,", clean(expression))
+    # Without these, the same period may stand twice.
     return clean(" ".join(dict.fromkeys(clean(meeting) for meeting in meetings)))
 
 
@@ -764,8 +781,8 @@ def grade(level: int | None, highest: int) -> str:
 def subject(course_number: str | None, credit_type: str | None) -> str:
     """The Subject for a course; "" if its credit type is in no list, and Clever guesses."""
     courses = {key(number): name for number, name in COURSE_SUBJECTS.items()}
-    subjects = {key(other): name for other, name in SUBJECT_MAP.items()}
-    subjects |= {key(name): name for name in VALID_SUBJECTS}
+    subjects = {key(name): name for name in VALID_SUBJECTS}
+    subjects |= {key(other): name for other, name in SUBJECT_MAP.items()}
     return courses.get(key(course_number)) or subjects.get(key(credit_type), "")
 
 
@@ -788,7 +805,7 @@ class Directory(NamedTuple):
 
     courses: dict[str, Row]  # by the key of their course number
     roles: dict[int, Row]  # by id
-    teachers: dict[int, list[Row]]  # by id, which two people at two schools may share
+    teachers: dict[int, list[Row]]  # by id: PowerSchool may give two people the same one
     active: set[str]  # Teacher_id of those who are active at any school
 
 
@@ -868,7 +885,7 @@ def check_district(district: District) -> None:
 
 
 def log_findings(findings: Findings) -> None:
-    """Log what is wrong with sections, with three of them; with all, if it is their staff."""
+    """Log what is wrong with sections, naming three; those with too many staff are all named."""
     for what, sections in sorted(findings.items()):
         names = [f"{s.school_id} {s.course_number}.{s.section_number}" for s in sections]
         if len(names) > 3 and what != TOO_MANY_STAFF:
@@ -941,7 +958,7 @@ def only_run() -> Iterator[None]:
 
 
 class CannotRename(Failure):
-    """The server does not rename a file over another one; final if it has said so itself."""
+    """The server does not rename a file over another one; final if it has refused both ways."""
 
 
 # A folder in Clever holds a handful of files, of a few MB.
@@ -961,11 +978,12 @@ class Clever(pysftp.Connection):
         """Log in and start an SFTP session; `doing` is what errors begin with."""
         host, port = clever_server()
         self.doing = doing
-        self.left_open: list[paramiko.SFTPFile] = []
         self.entries: dict[str, paramiko.SFTPAttributes] = {}  # of the folder, by name
         self.are_all_listed = False
         self.is_in = False  # logged in
-        self._transport: paramiko.Transport | None = None  # pysftp closes what never opened
+        self._transport: paramiko.Transport | None = (
+            None  # pysftp also closes after a failed log-in
+        )
         options = only_the_known_key(host, port)
         # No library bounds a log-in; this limit is for all of it.
         with time_limit(CONNECT_TIMEOUT_SECONDS, f"{doing}: logging in", LOG_IN_IS_SLOW):
@@ -979,8 +997,8 @@ class Clever(pysftp.Connection):
                     # The limit for each answer. pysftp starts the SFTP session when this is set.
                     self.timeout = CONNECT_TIMEOUT_SECONDS
             except Failure as failure:
-                # The password was sent (only then is there an auth_handler) and did not let us in:
-                # whatever the library calls that, another try could lock the account.
+                # Was the password sent (only then is there an auth_handler), and not taken? Another
+                # try could lock the account, whatever the library calls it.
                 was_sent = self._transport and self._transport.auth_handler
                 is_silent = isinstance(failure.__cause__, TookTooLong)
                 self.close()
@@ -1022,7 +1040,7 @@ class Clever(pysftp.Connection):
             log.info("Clever's folder cannot be listed: %s", cause(refusal.__cause__))
 
     def state(self, name: str) -> State:
-        """What Clever tells of a name; its server may mean a file that only begins like it."""
+        """What Clever tells of a name; asked for Sections.csv, it may tell of Sections.csv.tmp."""
         with self.step(f"looking at {name}"):
             try:
                 return self.stat(name)
@@ -1034,7 +1052,7 @@ class Clever(pysftp.Connection):
 
         Clever's server stores a file again when it is closed, even if it was only read. That could
         undo what another job has uploaded meanwhile. So it is left open until the connection is
-        gone: it is kept here, because Python closes what nobody keeps.
+        gone.
         """
         size = entry.st_size or 0
         kind = stat.S_IFMT(entry.st_mode or 0)  # 0 if the server does not tell
@@ -1042,7 +1060,7 @@ class Clever(pysftp.Connection):
             raise ValueError("it is no file, or too large for one")
         with self.step(f"opening {name}"):
             file = self.sftp_client.open(name, "rb")
-        self.left_open.append(file)
+        KEPT.append(file)
         with self.step(f"reading {name}"):
             file.prefetch(size)
             content = file.read(size)
@@ -1060,8 +1078,8 @@ class Clever(pysftp.Connection):
             file = self.sftp_client.open(name, "wb")
         try:
             with self.step(f"writing {name}"):
-                # Sent without waiting for each answer. paramiko looks at these answers only at a
-                # write that does wait: so the last byte is one.
+                # Sent without waiting for each answer. paramiko looks at these answers only when a
+                # write does wait for its own: that of the last byte.
                 file.set_pipelined(True)
                 file.write(content[:-1])
                 file.set_pipelined(False)
@@ -1082,8 +1100,8 @@ class Clever(pysftp.Connection):
     def rename_temporary(self) -> None:
         """Give the new file its name, over the old one. Raises CannotRename, too.
 
-        On Clever's server a plain rename does that. OpenSSH has posix-rename for it, over which
-        Clever's would end the session.
+        On Clever's server a plain rename does that. Others refuse it, and have posix-rename. Asked
+        for that, Clever's would end the session: so CannotRename is final only if it is refused.
         """
         try:
             with self.step(f"renaming {TEMPORARY}"):
@@ -1139,7 +1157,7 @@ def only_the_known_key(host: str, port: int) -> pysftp.CnOpts:
 
 
 # The district's other files in Clever's folder, written in upper or lower case: Clever refuses a
-# section whose id is not in them.
+# section whose school or lead teacher is not in them.
 ID_FILES = {"schools.csv": "School_id", "teachers.csv": "Teacher_id"}
 Ids = dict[str, dict[str, str]]  # by column: the ids that Clever knows, with schools' names
 
@@ -1149,12 +1167,12 @@ class Found(NamedTuple):
 
     state: State  # of its Sections.csv
     content: bytes | None  # of its Sections.csv; None if it cannot be read
-    why_not: str  # it cannot be read
+    why_unread: str  # "" if it was read
     ids: Ids
 
 
 def look_at_clever(doing: str) -> Found:
-    """Log in, and read what there is. Raises Failure if the line does not hold."""
+    """Log in, and read what there is. Raises Failure."""
     log.info("looking at what Clever has")
     with Clever(doing) as clever:
         clever.list_folder()
@@ -1169,7 +1187,7 @@ def look_at_clever(doing: str) -> Found:
                 level = logging.WARNING if isinstance(error, ValueError) else logging.INFO
                 why_not = cause(error.__cause__ or error)
                 log.log(level, "ids are not compared with Clever's %s: %s", name, why_not)
-        # A whole list also tells that there is none.
+        # If the list is whole, what is not in it is not there.
         is_listed = clever.are_all_listed or OUTPUT.name in clever.entries
         state = clever.entries.get(OUTPUT.name) if is_listed else clever.state(OUTPUT.name)
         try:
@@ -1214,12 +1232,12 @@ def csv_rows(content: bytes, *needed: str) -> Iterator[dict[str, str]]:
     if not set(needed) <= set(keys):
         raise ValueError(f"it has no columns {', '.join(needed)}")
     reader = csv.reader(lines, delimiter=separator)
-    first_line = last_line = 1
+    lines_read = 1  # the header
     for row in reader:
         if row == [END]:
             return
-        first_line = last_line + 1
-        last_line = reader.line_num + 1  # the header is not the reader's
+        first_line = lines_read + 1  # of this row
+        lines_read = reader.line_num + 1
         yield dict(zip(keys, row, strict=False))
     raise ValueError(f"line {first_line} cannot be read: a quote in it is never closed")
 
@@ -1230,7 +1248,7 @@ class Before(NamedTuple):
     source: str  # what that is; why there is nothing, if there are no sections
     content: bytes | None = None  # as it was read
     sections: dict[str, Section] = {}  # by Section_id
-    columns: Collection[str] = ()  # those of columns() that it has
+    columns: Collection[str] = ()  # that it has
 
 
 def what_clever_has(
@@ -1239,7 +1257,7 @@ def what_clever_has(
     """Clever's own sections; if they cannot be read, those of the last upload.
 
     `found` is None if nobody has looked, `last_file` the Sections.csv that lay here. Raises Failure
-    if there are neither: what cannot be compared replaces nothing unseen.
+    if there are neither: then only --force uploads.
     """
     copy = bytes_of(UPLOADED)
     sources = {UPLOADED.name: copy}
@@ -1247,12 +1265,11 @@ def what_clever_has(
     if found:
         if not found.state:
             return Before("first upload")
-        # What lay here is what Clever has if a run could upload but not keep the copy.
         if copy is not None and found.content not in (None, copy, last_file):
             log.warning("somebody else has changed Clever's %s since the last upload", OUTPUT.name)
         day = datetime.fromtimestamp(found.state.st_mtime or 0)
         sources = {f"Clever's {OUTPUT.name} of {day:%b %d}": found.content} | sources
-        reasons = [found.why_not] if found.why_not else []
+        reasons = [found.why_unread] if found.why_unread else []
     for source, content in sources.items():  # in this order
         if content is None:
             continue
@@ -1283,7 +1300,7 @@ def read_sections(content: bytes, source: str, district: District) -> Before:
         section = Section(school_id, section_id, staff, *others[MAX_STAFF:])
         new = district.sections.get(section_id)
         if section_id:  # and no blank line; of two with one id, Clever takes the first
-            # Most are as they were: such a one is in memory once.
+            # Most are as they were: of these, memory need not hold a second one.
             sections.setdefault(section_id, new if new == section else section)
     if not sections:
         return Before("first upload", content)
@@ -1390,14 +1407,14 @@ def check(before: Before, district: District, ids: Ids, options: argparse.Namesp
     if not options.force:
         hold_back("lose", losses, len(old))
         hold_back("refuse", refusals, len(new))
-        check_staff(old, new)
+    check_staff(old, new, options.force)
     schools = Counter(section.school_id for section in old)
     for number in sorted(schools.keys() - {section.school_id for section in new}):
         school = clean(f"{number} {district.schools.get(number, '')}")
+        lost = count(schools[number], "section")
         log.warning(
-            "Clever loses school %s with its %s. If that is wrong, look at PowerSchool's terms, "
-            "and put back the last file as the README says",
-            *(school, count(schools[number], "section")),
+            f"Clever loses school {school} with its {lost}. If that is wrong, look in PowerSchool "
+            "at its terms, and put back the last file as the README says"
         )
 
 
@@ -1426,7 +1443,7 @@ def why_lost(old: Section, new: Section | None) -> str:
 
 
 def why_refused(new: Section, ids: Ids) -> str:
-    """Why Clever would refuse a section for an id; "" if it would not. No staff: check_staff."""
+    """Why Clever would refuse a section for its ids; "" if it would not. Staff: check_staff."""
     if new.school_id not in ids.get("School_id", [new.school_id]):
         return NO_SCHOOL
     # Without Clever's teachers file, all are known.
@@ -1458,21 +1475,22 @@ def are_too_many(sections: Collection[Section], total: int) -> bool:
     return len(sections) > max(2, MAX_LOST * total)
 
 
-def check_staff(old: list[Section], new: list[Section]) -> None:
-    """Say so if many more sections than before have no staff. Raises Failure if all have none.
+def check_staff(old: list[Section], new: list[Section], force: bool) -> None:
+    """Say so if too many sections have no staff, and more than before: Clever refuses them.
 
-    Before a term many sections have none yet: so that alone is no reason to stop.
+    That is no reason to stop, as before a term many have none yet. Raises Failure if all have none.
     """
     without = [section for section in new if not section.staff]
-    if new and len(without) == len(new):
+    if new and len(without) == len(new) and not force:
         raise Failure(
             "PowerSchool shows no staff for any section. Look there at sectionteacher, teachers, "
             "and at the settings that leave some out; --force uploads anyway"
         )
     before = [section for section in old if not section.staff]
     if are_too_many(without, len(new)) and len(without) > len(before):
-        counts = (f"{len(without):,}", count(len(new), "section"), f"{len(before):,}")
-        log.warning("%s of %s have no staff, so Clever refuses them; before, %s had none", *counts)
+        total = count(len(new), "section")
+        line = f"{len(without):,} of {total} have no staff, so Clever refuses them"
+        log.warning(f"{line}; before, {len(before):,} had none")
 
 
 def check_summer(before: Before, today: date) -> None:
@@ -1488,14 +1506,14 @@ def check_summer(before: Before, today: date) -> None:
 
 def warn_of_big_change(changes: list[Change], before: Before) -> None:
     """Say so if so many sections change that apps hold the sync: more than three quarters."""
-    columns = Counter(change.column for change in changes if change.column)
+    values = Counter(change.column for change in changes if change.column)
     changed = len({change.section.section_id for change in changes if change.column})
     if changed > 0.75 * len(before.sections):
-        [(column, _)] = columns.most_common(1)
+        column = values.most_common(1)[0][0]
         total = count(len(before.sections), "section")
-        line = f"{changed:,} of Clever's {total} change, most of all in {column}"
         log.warning(
-            "%s: apps may hold the sync. Look at %s, and at the settings", line, CHANGES.name
+            f"{changed:,} of Clever's {total} change, most of all in {column}: apps may hold the "
+            f"sync. Look at {CHANGES.name}, and at the settings"
         )
 
 
@@ -1520,9 +1538,13 @@ def send(doing: str, name: str, content: bytes, old: State) -> None:
             if name == TEMPORARY:
                 clever.rename_temporary()
         except Failure as failure:
-            # If only the answer was lost, the file is renamed: Clever's folder tells.
-            if failure.is_final or not is_new(look_at_clever(doing).state, old, content):
+            if failure.is_final:
                 raise
+            # Perhaps only the answer was lost. The list of Clever's folder tells.
+            with Clever(doing) as another:
+                another.list_folder()
+                if not is_new(another.entries.get(OUTPUT.name), old, content):
+                    raise
 
 
 def keep_copies(content: bytes, old: bytes | None) -> None:
@@ -1573,7 +1595,7 @@ def check_settings() -> None:
 
 
 def has_form(value: Any, form: Any) -> bool:
-    """Whether a value is of a type such as int or dict[str, str]."""
+    """Whether a value has a form: {"Mat": "Math"} is a dict[str, str], and 5 an int or a float."""
     kinds = get_args(form)
     if not kinds:
         return type(value) is form or (form is float and type(value) is int)
@@ -1617,7 +1639,7 @@ def parse_arguments() -> argparse.Namespace:
 def start_logging(verbose: bool) -> None:
     """Start the log, which has everything, and what goes to the screen. Raises Failure.
 
-    A terminal shows progress. What goes to no terminal is mailed by cron: only what is new tonight.
+    A terminal shows progress. Without one, cron mails what is shown: only warnings and errors.
     """
     screen = logging.StreamHandler()
     screen.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
@@ -1646,7 +1668,7 @@ def interrupted(number: int, frame: FrameType | None) -> NoReturn:
 def main() -> int:
     """Run the job for the command line, and return the exit status."""
     options = parse_arguments()
-    # What is written holds ids of staff, and the guard trusts the copy: only for this user.
+    # What is written holds ids of staff, and is compared with the next night: only for this user.
     os.umask(0o077)
     endings = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
     for number in endings:
@@ -1765,4 +1787,6 @@ ADVICE = {
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    exit_status = main()
+    logging.shutdown()
+    os._exit(exit_status)  # Python's own end would close what is KEPT.

@@ -18,7 +18,7 @@ def narrow_listener() -> socket.socket:
     Otherwise a client on loopback has its own buffer made for 20 segments of 64 KB, which is over
     1 MB; and the server's grows with it.
     """
-    listener = socket.socket()
+    listener = socket.socket(proto=socket.IPPROTO_TCP)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)

@@ -41,7 +41,9 @@ def changes_of(job: Job) -> list[list[str]]:
 
 
 def loses(sections: str, school: str) -> str:
-    return f"Clever loses school {school} with its {sections}. If that is wrong, look at PowerSchool"
+    return (
+        f"Clever loses school {school} with its {sections}. If that is wrong, look in PowerSchool"
+    )
 
 
 # --- What counts as lost ---
@@ -280,7 +282,7 @@ def test_a_first_upload_without_any_staff(
     district.change(quiet.database, f"DELETE FROM {table}")
     words = ("ERROR PowerSchool shows no staff for any section. Look ", "--force")
     check_held(ready, ready.run(), clever, OLD, *words)
-    check_uploaded(ready, ready.run("--force"), clever)
+    check_uploaded(ready, ready.run("--force"), clever, mailed="20 of 20 sections have no staff")
 
 
 def test_a_first_upload_with_staff_for_some_is_mailed(

@@ -449,19 +449,27 @@ def test_the_database_does_not_answer(
         ("FROM sections", DEAF),
         ("FROM sections", ENDLESS),
         ("FROM sections", HUGE),
-        ("LOG OFF", TRICKLE),
     ],
 )
 def test_reading_never_ends(
     ready: Job, quiet: PowerSchool, clever: Clever, step: str, wrong: str
 ) -> None:
-    """One setting bounds all of a try, with its farewell; it takes fractions of a minute."""
+    """One setting bounds all of a try; it takes fractions of a minute."""
     quiet.fault = at(step, wrong)
     limits = PATIENT | {"TRY_TIMEOUT_MINUTES": 0.025}
     ended = ready.set(CONNECT_ATTEMPTS=1, **limits).run()
     words = "ERROR reading PowerSchool: no end within 1.5 seconds."
     check_failed(ready, ended, words, "set TRY_TIMEOUT_MINUTES higher")
     check_remote(clever, OLD)
+
+
+@pytest.mark.parametrize("wrong", [TRICKLE, HANG, DROP])
+def test_a_farewell_that_never_ends(
+    ready: Job, quiet: PowerSchool, clever: Clever, wrong: str
+) -> None:
+    """All has been read by then, so nothing is lost."""
+    quiet.fault = at("LOG OFF", wrong)
+    check_uploaded(ready, ready.set(CONNECT_TIMEOUT_SECONDS=4).run(), clever)
 
 
 @pytest.mark.parametrize("wrong", [DROP, HALF])
