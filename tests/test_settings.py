@@ -148,21 +148,11 @@ def test_a_setting_in_a_right_form(
     [
         ("IGNORE_SECTIONS_WITH_NO_TEACHERS", "no", "True or False"),
         ("TERM_START_OFFSET_DAYS", "14", "such as 10"),
-        ("MAX_STAFF", "10", "such as 10"),
-        ("MAX_LOST", "0.1", "such as 0.1"),
         ("MAX_LOST", 10, "0.1 is 10%"),
         ("GRADE_NAMES", {"0": ""}, "{0: "),
-        ("GRADE_NAMES", None, "{0: "),
-        ("IGNORED_SCHOOLS", {}, "none is set()"),
         ("IGNORED_COURSES", "LUNCH", '{"LUNCH", "DUTY"}'),
-        ("VALID_SUBJECTS", "Math", '["Math", "Science"]'),
         ("SUBJECT_MAP", {"Mat"}, '{"Mat": "Math"}'),
-        ("OUTPUT_FILE_NAME", None, '"'),
-        ("OUTPUT_FILE_NAME", "", '"'),
         ("OUTPUT_FILE_NAME", "/", '"'),
-        ("PERIOD_COLUMN", None, '"expression"'),
-        ("TEACHER_ID_COLUMN", 7, '"'),
-        ("CONNECT_TIMEOUT_SECONDS", "20", "such as"),
     ],
 )
 def test_a_wrong_setting_ends_the_job_before_a_server_is_asked(

@@ -340,7 +340,8 @@ def test_the_terms_in_november(start: Start, job: Job) -> None:
     assert "school 220, term 3600: 06/04/2207 is not in its year" in ended.log
     assert "school 230, term 3601: 08/17/2025 is not in its year" in ended.log
     assert ended.log.count("is not in its year") == 2
-    assert "no current school year: 120 Summer School, 210 Never\n" in ended.log
+    assert ": 120 Summer School, terms 0, sections 0\n" in ended.log
+    assert ": 210 Never, terms 0, sections 0\n" in ended.log
 
 
 # --- Night after night ---
