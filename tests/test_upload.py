@@ -339,7 +339,7 @@ def test_who_may_not_write_is_told_whom_to_ask(ready: Job, clever: Clever) -> No
 
 
 @pytest.mark.parametrize("in_place", [False, True])
-@pytest.mark.parametrize("after", [0, 2, 4, 5])
+@pytest.mark.parametrize("after", [0, 5])
 def test_a_write_is_refused(large: Job, clever: Clever, in_place: bool, after: int) -> None:
     """The first, a middle one, and the last two of six; also while the file is written in place."""
     name = "Sections.csv" if in_place else TEMPORARY
@@ -374,7 +374,7 @@ def test_what_was_written_is_lost(large: Job, clever: Clever) -> None:
     assert (clever.folder / "Sections.csv").read_bytes() == OLD
 
 
-@pytest.mark.parametrize("where", ["OPEN .*tmp$", "LIST", "RENAME"])
+@pytest.mark.parametrize("where", ["OPEN .*tmp$"])
 def test_a_megabyte_of_words(ready: Job, clever: Clever, where: str) -> None:
     """It is cut, in the line that is mailed and in the log."""
     clever.fault = at(where, "bla" * 350_000)
@@ -392,7 +392,6 @@ def test_the_password_is_in_no_answer_of_the_server(ready: Job, clever: Clever) 
 
 
 # --- Cuts ---
-
 
 
 @pytest.mark.parametrize(
@@ -443,7 +442,7 @@ def test_the_connection_is_cut_once(ready: Job, clever: Clever, where: str, afte
     assert attempts(ended) == 2
 
 
-@pytest.mark.parametrize("part", [0.1, 0.5, 0.9])
+@pytest.mark.parametrize("part", [0.3, 0.8])
 @pytest.mark.parametrize("visit", ["look", "upload"])
 def test_the_line_is_cut_after_any_number_of_bytes(
     large: Job, clever: Clever, visit: str, part: float
@@ -548,7 +547,7 @@ def test_a_server_that_never_stops(ready: Job, clever: Clever, where: str) -> No
     assert (clever.folder / "Sections.csv").read_bytes() == new_file(ready)
 
 
-@pytest.mark.parametrize("bytes_before", [0, 1000, 8000, 60_000])
+@pytest.mark.parametrize("bytes_before", [1000, 60_000])
 def test_a_line_that_freezes(large: Job, clever: Clever, bytes_before: int) -> None:
     """During the log-in, the look, or the upload: it is open, and nothing goes over it."""
     with Line(clever.port, freeze_after=bytes_before) as line:
@@ -584,12 +583,10 @@ def server(greeting: bytes, times: int = 1, pause: float = 0.0) -> Iterator[int]
     ("greeting", "times", "pause"),
     [
         (b"", 1, 0),
-        (b"SSH-2.0-Quiet\r\n", 1, 0),
         (b"x", 1_000_000, 0.3),
-        (b"x" * 10_000, 1_000_000, 0),
         (b"SSH-2.0-Odd\r\n\x7f\xff\xff\xff", 1, 0),
     ],
-    ids=["mute", "name only", "trickle", "endless", "huge packet"],
+    ids=["mute", "trickle", "huge packet"],
 )
 def test_a_server_that_is_none(
     ready: Job, clever: Clever, greeting: bytes, times: int, pause: float
