@@ -324,6 +324,8 @@ def test_step_1_makes_a_user_and_a_folder(tmp_path: Path) -> None:
 
 def test_step_2_gets_the_packages(place: Place) -> None:
     skip_without("python3")
+    if os.environ.get("CI"):
+        pytest.skip("CI has just installed the same packages by the README's first command")
     if subprocess.run(["python3", "-c", "import ensurepip"], capture_output=True).returncode:
         pytest.skip("ensurepip is missing: install python3-venv")
     shutil.rmtree(place.folder / ".venv")
