@@ -46,6 +46,7 @@ import io
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import stat
@@ -201,6 +202,7 @@ class Failure(Exception):
     """Why a step, or the run, ends: its text is the one line that people see."""
 
     def __init__(self, line: str, is_final: bool = True, status: int = 1) -> None:
+        """A line, which may come from anywhere: it is put on one line here."""
         super().__init__(clean(line))
         self.is_final = is_final  # trying again cannot help
         self.status = status  # the exit status
@@ -212,7 +214,10 @@ class Refused(Failure):
 
 # Where something can fail: the variable with its address, and whom to ask if no advice fits. The
 # tables of advice stand at the end of this file.
-POWERSCHOOL, CLEVER, KEYS, HERE = "PowerSchool", "Clever", "known_hosts", "here"
+POWERSCHOOL = "PowerSchool"
+CLEVER = "Clever"
+KEYS = "known_hosts"
+HERE = "here"
 ADDRESS_AND_HELP = {
     POWERSCHOOL: ("POWERSCHOOL_PROD_DB", "whoever runs PowerSchool's database"),
     CLEVER: ("CLEVER_SFTP_ADDRESS", "Clever's support"),
@@ -382,17 +387,10 @@ def run(options: argparse.Namespace) -> None:
         content = csv_bytes(columns(), (section.row() for section in district.sections.values()))
         write(OUTPUT, content)
         # 3 look
-        found = None
-        if CLEVER_SFTP_ADDRESS:
-            host, _ = clever_server()
-            # What errors begin with, in this step and in step 5.
-            doing = f"looking at {host}" if options.dry_run else f"uploading to {host}"
-            found = trying(doing, lambda: look_at_clever(doing))
-            # The names of schools that only Clever still has.
-            district.schools = found.ids.get("School_id", {}) | district.schools
-        else:  # which only a dry run may do
-            log.info("not looked at Clever: no CLEVER_ variable is set")
+        found = look(options.dry_run)
         before = what_clever_has(found, last_file, district, options.force)
+        if found:  # some schools' names only Clever still has
+            district.schools = found.ids.get("School_id", {}) | district.schools
         changes = list(changes_between(before, district))
         tell_changes(changes, before, district)
         # 4 check
@@ -400,14 +398,13 @@ def run(options: argparse.Namespace) -> None:
         warn_of_big_change(changes, before)
         # 5 upload, 6 tell
         if found and not options.dry_run:
-            upload(doing, content, found.state)
+            upload(content, found.state)
             # What Clever had; if it could not be read, the last upload.
-            old_content = before.content if found.content is None else found.content
-            keep_copies(content, old_content)
-    done = "dry run, not uploaded" if options.dry_run else "uploaded"
+            keep_copies(content, before.content if found.content is None else found.content)
     sections = count(len(district.sections), "section")
     schools = count(len(district.in_session), "school")
     compared = summary(changes) if before.sections else before.source
+    done = "dry run, not uploaded" if options.dry_run else "uploaded"
     seconds = time.monotonic() - started
     log.info("%s in %s (%s), %s, %.1f s", sections, schools, compared, done, seconds)
 
@@ -941,8 +938,8 @@ def only_run() -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
             raise Failure(
-                f"another run ({LOCK.read_text().strip()}) is at work. Wait for its end; if it is "
-                "hours old, end it with kill and the number of its process"
+                f"another run ({LOCK.read_text().strip() or 'a new one'}) is at work. Wait for its "
+                "end; if it is hours old, end it with kill and the number of its process"
             ) from error
         with step(f"locking {LOCK.name}", HERE):
             file.truncate(0)
@@ -964,6 +961,7 @@ class CannotRename(Failure):
 # A folder in Clever holds a handful of files, of a few MB.
 MOST_NAMES = 10_000
 MOST_BYTES = 500_000_000
+MOST_MEMORY = 3_000_000_000  # for all of this job
 
 State = paramiko.SFTPAttributes | None  # what Clever knows of a file; None if there is none
 
@@ -989,8 +987,8 @@ class Clever(pysftp.Connection):
         with time_limit(CONNECT_TIMEOUT_SECONDS, f"{doing}: logging in", LOG_IN_IS_SLOW):
             try:
                 with self.step("logging in"):
-                    user, password, key_file = CLEVER_SFTP_USERNAME, CLEVER_SFTP_PASSWORD, None
-                    super().__init__(host, user, key_file, password, port, cnopts=options)
+                    account = (CLEVER_SFTP_USERNAME, None, CLEVER_SFTP_PASSWORD)  # no key file
+                    super().__init__(host, *account, port, cnopts=options)
                     self.is_in = bool(self._transport and self._transport.is_authenticated())
                     if not self.is_in:
                         raise paramiko.AuthenticationException("the password is not enough")
@@ -1127,12 +1125,12 @@ def clever_server() -> tuple[str, int]:
     address = CLEVER_SFTP_ADDRESS if "://" in CLEVER_SFTP_ADDRESS else f"//{CLEVER_SFTP_ADDRESS}"
     with suppress(ValueError):
         parts = urlsplit(address)
-        host, port = parts.hostname or "", parts.port
+        host = parts.hostname or ""
         has_more = parts.username or parts.path.strip("/") or parts.query or parts.fragment
         # What people put into the wrong variable.
         mistaken = [CLEVER_SFTP_USERNAME.lower(), CLEVER_SFTP_PASSWORD.lower()]
         if re.fullmatch(r"[\w.:-]+", host) and not has_more and host not in mistaken:
-            return host, 22 if port is None else port
+            return host, 22 if parts.port is None else parts.port
     # The address itself is not shown: it may hold a password.
     line = "CLEVER_SFTP_ADDRESS is not an address. Set it to sftp.clever.com or to host:port"
     raise Failure(f"{line}, without a user name, a password or a folder", status=2)
@@ -1169,6 +1167,17 @@ class Found(NamedTuple):
     content: bytes | None  # of its Sections.csv; None if it cannot be read
     why_unread: str  # "" if it was read
     ids: Ids
+
+
+def look(dry_run: bool) -> Found | None:
+    """What lies in Clever's folder; None if Clever's variables are not set. Raises Failure."""
+    if not CLEVER_SFTP_ADDRESS:
+        log.info("not looked at Clever: no CLEVER_ variable is set")
+        return None
+    host, _ = clever_server()
+    # What errors begin with: to look is a part of uploading.
+    doing = f"looking at {host}" if dry_run else f"uploading to {host}"
+    return trying(doing, lambda: look_at_clever(doing))
 
 
 def look_at_clever(doing: str) -> Found:
@@ -1520,8 +1529,10 @@ def warn_of_big_change(changes: list[Change], before: Before) -> None:
 # ==== 5 upload, 6 tell ============================================================================
 
 
-def upload(doing: str, content: bytes, old: State) -> None:
+def upload(content: bytes, old: State) -> None:
     """Replace Clever's Sections.csv; `old` is what was known of it before. Raises Failure."""
+    host, _ = clever_server()
+    doing = f"uploading to {host}"
     log.info("uploading %.1f MB", len(content) / 1_000_000)
     try:
         trying(doing, lambda: send(doing, TEMPORARY, content, old))
@@ -1676,6 +1687,9 @@ def main() -> int:
             signal.signal(number, interrupted)
     # Whoever started the job may have blocked them.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, endings | {signal.SIGALRM})
+    # A server that announces gigabytes must not fill this machine's memory.
+    with suppress(ValueError, OSError):  # it may have a limit already
+        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, resource.RLIM_INFINITY))
     # paramiko's threads would print what they raise; the job meets the same, and says it in a line.
     threading.excepthook = lambda args: None
     try:

@@ -114,8 +114,8 @@ def new_file(job: Job, sections: int = 20) -> bytes:
 
 
 def wait_for(condition: Callable[[], object]) -> None:
-    """Wait until it is true, for ten seconds at most."""
-    deadline = time.monotonic() + 10
+    """Wait until it is true, for a minute at most."""
+    deadline = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)

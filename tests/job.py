@@ -102,7 +102,7 @@ class Job:
             text=True,
         )
 
-    def end(self, process: subprocess.Popen[str], timeout: float = 30) -> Ended:
+    def end(self, process: subprocess.Popen[str], timeout: float = 120) -> Ended:
         """Wait for the job's end; it must have come within `timeout` seconds."""
         try:
             stdout, stderr = process.communicate(timeout=timeout)
@@ -114,5 +114,5 @@ class Job:
         seconds = time.monotonic() - self.started
         return Ended(process.returncode, stdout, stderr, log, files, seconds)
 
-    def run(self, *options: str, timeout: float = 30) -> Ended:
+    def run(self, *options: str, timeout: float = 120) -> Ended:
         return self.end(self.start(*options), timeout)

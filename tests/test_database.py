@@ -454,6 +454,16 @@ def test_reading_never_ends(
     check_remote(clever, OLD)
 
 
+def test_a_server_that_announces_four_gigabytes(
+    ready: Job, quiet: PowerSchool, clever: Clever
+) -> None:
+    """The driver would fill this machine's memory with them."""
+    quiet.fault = at("CONNECT", HUGE)
+    ended = ready.set(CONNECT_ATTEMPTS=1, **PATIENT).run()
+    check_failed(ready, ended, CONNECTING, "DPY-6005")
+    check_remote(clever, OLD)
+
+
 @pytest.mark.parametrize("wrong", [TRICKLE, HANG, DROP])
 def test_a_farewell_that_never_ends(
     ready: Job, quiet: PowerSchool, clever: Clever, wrong: str
