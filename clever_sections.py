@@ -88,7 +88,7 @@ VERSION = "3.0"
 OUTPUT_FILE_NAME: str = "Sections.csv"  # here and in Clever
 TABLE_OWNER: str = ""  # whose tables to read, such as "ps", if the account has no synonyms for them
 
-# Clever's subjects, as Clever spells them.
+# Clever's subjects, as Clever spells them. A credit type of such a name needs no other entry.
 VALID_SUBJECTS: list[str] = [
     "English/language arts",
     "Math",
@@ -190,8 +190,8 @@ LOCK = FOLDER / "clever_sections.lock"
 
 log = logging.getLogger("clever_sections")
 
-# Connections and files that Python must not close by itself, as it does with what nobody keeps: a
-# server may let it wait for ever, or take it for a wish. They end with this process.
+# What Python would close as soon as nobody keeps it, but must not: a database that has stopped
+# answering could let it wait for ever, and Clever stores a file again. It ends with this process.
 KEPT = list[object]()
 
 
@@ -309,7 +309,7 @@ def time_limit(seconds: float, doing: str, what_to_do: str) -> Iterator[None]:
         raise TookTooLong
 
     outer_seconds, _ = signal.getitimer(signal.ITIMER_REAL)
-    if 0 < outer_seconds < seconds:  # the limit around this one is over first
+    if 0 < outer_seconds < seconds:  # the limit around this one is over first, and will say so
         yield
         return
     started = time.monotonic()
@@ -383,7 +383,7 @@ def run(options: argparse.Namespace) -> None:
             check_summer(what_clever_has(None, None, district, options.force), options.date)
             return
         # 2 write
-        last_file = bytes_of(OUTPUT)  # Clever may have it from a run that could not keep a copy
+        last_file = bytes_of(OUTPUT)  # not somebody else's, if Clever has it
         content = csv_bytes(columns(), (section.row() for section in district.sections.values()))
         write(OUTPUT, content)
         # 3 look
@@ -597,7 +597,7 @@ def schools_to_send(db: oracledb.Connection) -> dict[str, Row]:
 
 
 def log_unknown_names(there: Iterable[object], *settings: str) -> None:
-    """Log what settings name and PowerSchool does not have: {"A" "B"}, without a comma, is "AB"."""
+    """Log what settings name and PowerSchool does not have, such as "AB" for {"A" "B"}, a typo."""
     known = {key(name) for name in there}
     for setting in settings:
         for name in globals()[setting]:
@@ -634,7 +634,8 @@ def terms_to_send(db: oracledb.Connection, school: Row, today: date) -> list[Ter
     number = clean(school.school_number)
     starts_by = today + timedelta(days=TERM_START_OFFSET_DAYS)
     ends_from = today - timedelta(days=TERM_END_OFFSET_DAYS)
-    # A yearid is the calendar year in which the school year starts, less 1990.
+    # A yearid is the calendar year in which the school year starts, less 1990. One that ended in
+    # these days may have started the year before.
     binds = {"school": school.school_number, "first_year": ends_from.year - 1 - 1990}
     rows = query(db, f"terms of school {number}", TERMS_SQL, **binds)
     to_send: list[Term] = []
@@ -742,7 +743,7 @@ def period(expression: str | None) -> str:
     """The Period for a section's expression: "3(A)" gives "3", "1(A),3(B) 1(C)" gives "1 3"."""
     if not STRIP_TRACK_INFO:
         return clean(expression)
-    # In brackets, which may be left open, are days of the cycle.
+    # In brackets, as "3(A)" or "3(A", are days of the cycle.
     meetings = re.split(r"\([^)]*\)*|,", clean(expression))
     # Without these, the same period may stand twice.
     return clean(" ".join(dict.fromkeys(clean(meeting) for meeting in meetings)))
@@ -943,8 +944,8 @@ def only_run() -> Iterator[None]:
             ) from error
         with step(f"locking {LOCK.name}", HERE):
             file.truncate(0)
-            print(f"process {os.getpid()}, since {datetime.now():%H:%M on %Y-%m-%d}", file=file)
-            file.flush()
+            since = f"process {os.getpid()}, since {datetime.now():%H:%M on %Y-%m-%d}"
+            os.write(file.fileno(), since.encode())  # at once, or not at all
             LOCK.chmod(0o600)
             for leftover in FOLDER.glob(f"{OUTPUT.stem}.*.tmp"):  # of a run that was killed
                 leftover.unlink()
@@ -955,7 +956,7 @@ def only_run() -> Iterator[None]:
 
 
 class CannotRename(Failure):
-    """The server does not rename a file over another one; final if it has refused both ways."""
+    """The server did not rename the file over the old one; final if it has refused to."""
 
 
 # A folder in Clever holds a handful of files, of a few MB.
@@ -979,9 +980,8 @@ class Clever(pysftp.Connection):
         self.entries: dict[str, paramiko.SFTPAttributes] = {}  # of the folder, by name
         self.are_all_listed = False
         self.is_in = False  # logged in
-        self._transport: paramiko.Transport | None = (
-            None  # pysftp also closes after a failed log-in
-        )
+        # pysftp closes even what did not open.
+        self._transport: paramiko.Transport | None = None
         options = only_the_known_key(host, port)
         # No library bounds a log-in; this limit is for all of it.
         with time_limit(CONNECT_TIMEOUT_SECONDS, f"{doing}: logging in", LOG_IN_IS_SLOW):
@@ -998,9 +998,8 @@ class Clever(pysftp.Connection):
                 # Was the password sent (only then is there an auth_handler), and not taken? Another
                 # try could lock the account, whatever the library calls it.
                 was_sent = self._transport and self._transport.auth_handler
-                is_silent = isinstance(failure.__cause__, TookTooLong)
                 self.close()
-                if not was_sent or self.is_in or is_silent:
+                if not was_sent or self.is_in:
                     raise
                 said = cause(failure.__cause__)
                 raise Failure(f"{doing}: logging in: {said}. {LOG_IN_REFUSED}") from failure
@@ -1038,7 +1037,7 @@ class Clever(pysftp.Connection):
             log.info("Clever's folder cannot be listed: %s", cause(refusal.__cause__))
 
     def state(self, name: str) -> State:
-        """What Clever tells of a name; asked for Sections.csv, it may tell of Sections.csv.tmp."""
+        """What Clever tells of a name, or of one that begins like it; only a list is exact."""
         with self.step(f"looking at {name}"):
             try:
                 return self.stat(name)
@@ -1098,8 +1097,8 @@ class Clever(pysftp.Connection):
     def rename_temporary(self) -> None:
         """Give the new file its name, over the old one. Raises CannotRename, too.
 
-        On Clever's server a plain rename does that. Others refuse it, and have posix-rename. Asked
-        for that, Clever's would end the session: so CannotRename is final only if it is refused.
+        On Clever's server a plain rename does that. Others refuse it, and have posix-rename. If the
+        session ends over that, as Clever's would, it is tried again like any broken connection.
         """
         try:
             with self.step(f"renaming {TEMPORARY}"):
@@ -1272,10 +1271,14 @@ def what_clever_has(
     sources = {UPLOADED.name: copy}
     reasons = []
     if found:
+        is_other = found.content not in (None, copy, last_file)
+        if copy is not None and (is_other or not found.state):
+            log.warning(
+                f"somebody else has changed Clever's {OUTPUT.name} since the last upload. The next "
+                f"upload replaces it, and keeps it as {PREVIOUS.name}"
+            )
         if not found.state:
             return Before("first upload")
-        if copy is not None and found.content not in (None, copy, last_file):
-            log.warning("somebody else has changed Clever's %s since the last upload", OUTPUT.name)
         day = datetime.fromtimestamp(found.state.st_mtime or 0)
         sources = {f"Clever's {OUTPUT.name} of {day:%b %d}": found.content} | sources
         reasons = [found.why_unread] if found.why_unread else []
@@ -1389,8 +1392,8 @@ NO_COURSE = "without their course name"
 NO_SCHOOL = "school not in Clever's schools file"
 NO_TEACHER = "lead teacher not in Clever's teachers file"
 WHERE_TO_LOOK = {
-    NOT_THERE: "in PowerSchool at schools, terms, sections",
-    NO_STAFF: "in PowerSchool at sectionteacher, teachers, TEACHER_ID_COLUMN",
+    NOT_THERE: "in PowerSchool at schools (state_excludefromreporting), terms, sections",
+    NO_STAFF: "at TEACHER_ID_COLUMN, and in PowerSchool at sectionteacher, teachers",
     NO_COURSE: "in PowerSchool at courses",
     NO_SCHOOL: "at IGNORED_SCHOOLS, or the schools file",
     NO_TEACHER: "at TEACHER_ID_COLUMN, or the teachers file",
@@ -1404,7 +1407,7 @@ def check(before: Before, district: District, ids: Ids, options: argparse.Namesp
     """
     old = [section for section in before.sections.values() if lasts(section, options.date)]
     new = [section for section in district.sections.values() if lasts(section, options.date)]
-    losses: Findings = defaultdict(list)
+    losses: Findings = defaultdict(list)  # "" is for those that are not lost
     for section in old:
         losses[why_lost(section, district.sections.get(section.section_id))].append(section)
     refusals: Findings = defaultdict(list)
@@ -1423,7 +1426,7 @@ def check(before: Before, district: District, ids: Ids, options: argparse.Namesp
         lost = count(schools[number], "section")
         log.warning(
             f"Clever loses school {school} with its {lost}. If that is wrong, look in PowerSchool "
-            "at its terms, and put back the last file as the README says"
+            "at its terms and state_excludefromreporting, and put the last file back by the README"
         )
 
 
@@ -1453,9 +1456,9 @@ def why_lost(old: Section, new: Section | None) -> str:
 
 def why_refused(new: Section, ids: Ids) -> str:
     """Why Clever would refuse a section for its ids; "" if it would not. Staff: check_staff."""
+    # Without Clever's file, all are known.
     if new.school_id not in ids.get("School_id", [new.school_id]):
         return NO_SCHOOL
-    # Without Clever's teachers file, all are known.
     is_known = not new.staff or new.staff[0] in ids.get("Teacher_id", new.staff)
     return "" if is_known else NO_TEACHER
 
@@ -1576,7 +1579,7 @@ FORMS = {
     str: 'a text without blanks, such as "expression"',
     bool: "True or False",
     int: "a whole number, such as 10",
-    float: "a number, such as 20; a share such as 0.1 is 10%",
+    float: "a number, such as 20; a share is from 0 to 1, such as 0.1 for 10%",
     set[int]: "numbers in braces, such as {300, 310}; none is set()",
     set[str]: 'texts in braces, such as {"LUNCH", "DUTY"}; none is set()',
     list[str]: 'texts in brackets, such as ["Math", "Science"]',
@@ -1612,6 +1615,7 @@ def has_form(value: Any, form: Any) -> bool:
         return type(value) is form or (form is float and type(value) is int)
     if type(value) is not get_origin(form):
         return False
+    # A dict has items of two parts, a set or a list of one.
     items = value.items() if isinstance(value, dict) else [(item,) for item in value]
     return all(type(part) is kind for item in items for part, kind in zip(item, kinds, strict=True))
 

@@ -58,38 +58,38 @@ ALL = "(school 100: 10, school 101: 10)"
             "DELETE FROM sections WHERE id <= 3",
             "3 of 20 sections that have not ended: 3 not in the new file "
             "(school 100: 1, school 101: 2)",
-            "schools, terms, sections",
+            "schools (state_excludefromreporting), terms, sections",
         ),
         (
             "UPDATE schools SET state_excludefromreporting = 1 WHERE id = 101",
             "10 of 20 sections that have not ended: 10 not in the new file (school 101: 10)",
-            "schools, terms, sections",
+            "schools (state_excludefromreporting), terms, sections",
         ),
         (
             "DELETE FROM terms WHERE schoolid = 101",
             "10 of 20 sections that have not ended: 10 not in the new file (school 101: 10)",
-            "schools, terms, sections",
+            "schools (state_excludefromreporting), terms, sections",
         ),
         (
             "DELETE FROM sectionteacher",
             f"20 of 20 sections that have not ended: 20 without any of their staff {ALL}",
-            "sectionteacher, teachers, TEACHER_ID_COLUMN",
+            "at TEACHER_ID_COLUMN, and in PowerSchool at sectionteacher, teachers",
         ),
         (
             "DELETE FROM teachers",
             f"20 of 20 sections that have not ended: 20 without any of their staff {ALL}",
-            "sectionteacher, teachers, TEACHER_ID_COLUMN",
+            "at TEACHER_ID_COLUMN, and in PowerSchool at sectionteacher, teachers",
         ),
         (
             "UPDATE teachers SET users_dcid = users_dcid + 10000",
             f"20 of 20 sections that have not ended: 20 without any of their staff {ALL}",
-            "sectionteacher, teachers, TEACHER_ID_COLUMN",
+            "at TEACHER_ID_COLUMN, and in PowerSchool at sectionteacher, teachers",
         ),
         (
             "DELETE FROM sectionteacher WHERE sectionid <= 3",
             "3 of 20 sections that have not ended: 3 without any of their staff "
             "(school 100: 1, school 101: 2)",
-            "sectionteacher, teachers, TEACHER_ID_COLUMN",
+            "at TEACHER_ID_COLUMN, and in PowerSchool at sectionteacher, teachers",
         ),
         (
             "DELETE FROM courses",
@@ -106,7 +106,7 @@ ALL = "(school 100: 10, school 101: 10)"
             "DELETE FROM sections WHERE id = 1; DELETE FROM sectionteacher WHERE sectionid = 2;"
             " DELETE FROM courses WHERE course_number = 'C3'",
             "3 of 20 sections that have not ended: ",
-            "schools, terms, sections",
+            "schools (state_excludefromreporting), terms, sections",
         ),
     ],
 )

@@ -148,7 +148,7 @@ def test_a_setting_in_a_right_form(
     [
         ("IGNORE_SECTIONS_WITH_NO_TEACHERS", "no", "True or False"),
         ("TERM_START_OFFSET_DAYS", "14", "such as 10"),
-        ("MAX_LOST", 10, "0.1 is 10%"),
+        ("MAX_LOST", 10, "0.1 for 10%"),
         ("GRADE_NAMES", {"0": ""}, "{0: "),
         ("IGNORED_COURSES", "LUNCH", '{"LUNCH", "DUTY"}'),
         ("SUBJECT_MAP", {"Mat"}, '{"Mat": "Math"}'),
