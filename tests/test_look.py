@@ -274,12 +274,10 @@ UNREADABLE = {
     "cut short": "it has not arrived whole",
     "endless": "it has no columns",
     "too large": "it is no file, or too large for one",
-    "larger than it is": "it has not arrived whole",
     "without a size": "",
     "a device": "it is no file, or too large for one",
     "unclosed quote": "line 6 cannot be read: a quote in it is never closed",
     "garbage": "it has no columns School_id, Section_id, Teacher_id",
-    "empty": "it has no columns School_id, Section_id, Teacher_id",
     "other columns": "it has no columns School_id, Section_id, Teacher_id",
 }
 

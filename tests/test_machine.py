@@ -246,18 +246,14 @@ def public(kind: str) -> str:
     [
         (None, "reading known_hosts: [Errno 2] No such file"),
         ("", "no key of 127.0.0.1, port "),
-        ("# only a comment\n", "no key of 127.0.0.1, port "),
         ("[127.0.0.1]:{port} ssh-ed25519 AAAAC3Nza\n", "known_hosts"),
-        ("[127.0.0.1]:{port} ssh-ed25519\n", "no key of 127.0.0.1"),
         ("other.example.org ssh-ed25519 AAAAC3Nza\n[127.0.0.1]:{port} {key}\n", "known_hosts"),
         ("\x00\x01\udcff \x03 \x04\n", "known_hosts"),
-        ("sftp.clever.com {key}\n", "no key of 127.0.0.1"),
         ("127x0x0x1 {key}\n127.0.0.10 {key}\n", "no key of 127.0.0.1"),
         ("[127.0.0.1]:22 {key}\n", "no key of 127.0.0.1"),
         ("[127.0.0.1]:{port} {other}\n", "Bad host key from server. Ask"),
         ("[127.0.0.1]:{port} {ecdsa}\n", "no acceptable host key"),
         ("[127.0.0.1]:{port} {other}\n[127.0.0.1]:{port} {key}\n", "Bad host key from server"),
-        ("[127.0.0.1]:{port} {ecdsa}\n[127.0.0.1]:{port} {key}\n", "no acceptable host key"),
     ],
 )
 def test_known_hosts_does_not_vouch(
