@@ -234,7 +234,7 @@ def words(error: object) -> str:
     text = str(error)
     if isinstance(error, EOFError) or text == "Socket is closed":
         return BROKEN
-    if isinstance(error, OSError) and text in ("", "Failure"):
+    if isinstance(error, OSError) and text in ("", "Failure"):  # all that an SFTP server may say
         return "no answer in time" if isinstance(error, TimeoutError) else "refused without a word"
     return text or type(error).__name__
 
@@ -436,6 +436,7 @@ TERMS_SQL = """
     WHERE schoolid = :school AND yearid >= :first_year
     ORDER BY yearid, id, COALESCE(isyearrec, 0)
 """
+# Of a student who has dropped a section, or had it in another term, a row stays.
 ONLY_WITH_STUDENTS = "AND EXISTS (SELECT 1 FROM cc WHERE sectionid = s.id AND termid = s.termid)"
 # A term's sections, each with one row for each of its staff; one without staff has one row, too.
 # The order must be the same every night: Clever names a class after its course and first teacher.
@@ -642,7 +643,7 @@ def terms_to_send(db: oracledb.Connection, school: Row, today: date) -> list[Ter
     last_to_end: list[Term] = []
     latest_end = ends_from  # one that ended before is too long ago
     for yearid, year in groupby(rows, key=lambda row: row.yearid):
-        # Of two rows with one id the last counts: the year's record, if one of them is.
+        # Of two rows with one id the last counts: by the query's order the year's record, if any.
         terms = terms_of(number, int(yearid) + 1990, {row.id: row for row in year}.values())
         if not terms:
             log.info("school %s, yearid %s: no date, so it is left out", number, yearid)
@@ -750,7 +751,7 @@ def period(expression: str | None) -> str:
 
 
 # A section for several grades has them in one number: 23 is grades 2 and 3, 345 is 3 to 5,
-# 912 is 9 to 12. This is each such number, with the range that Clever gets for it.
+# 912 is 9 to 12, with gaps. This is each such number, with the range that Clever gets for it.
 GRADE_RANGES = {
     int("".join(map(str, grades))): f"{grades[0]}-{grades[-1]}"
     for size in range(2, 13)
@@ -936,12 +937,15 @@ def only_run() -> Iterator[None]:
         file = open(LOCK, "a+")
     with file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError) as error:
+            with step(f"locking {LOCK.name}", HERE):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except Failure as failure:
+            if not isinstance(failure.__cause__, (BlockingIOError, PermissionError)):
+                raise
             raise Failure(
                 f"another run ({LOCK.read_text().strip() or 'a new one'}) is at work. Wait for its "
                 "end; if it is hours old, end it with kill and the number of its process"
-            ) from error
+            ) from failure
         with step(f"locking {LOCK.name}", HERE):
             file.truncate(0)
             since = f"process {os.getpid()}, since {datetime.now():%H:%M on %Y-%m-%d}"
