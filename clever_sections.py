@@ -15,15 +15,10 @@
 environment variables:
   POWERSCHOOL_READ_USER, POWERSCHOOL_DB_PASSWORD, POWERSCHOOL_PROD_DB
   CLEVER_SFTP_USERNAME, CLEVER_SFTP_PASSWORD, CLEVER_SFTP_ADDRESS
-  CLEVER_SECTIONS_FOLDER  where these files are; by default beside the script
+  CLEVER_SECTIONS_FOLDER: where its files are; by default beside the script
 files:
-  known_hosts            Clever's host key: the password goes to no other server
-  Sections.csv           what the last run read from PowerSchool
-  Sections.changes.csv   what that changes in Clever, value by value
-  Sections.uploaded.csv  a copy of the last upload
-  Sections.previous.csv  what Clever had before that, to put it back
-  clever_sections.log    what every run did
-  clever_sections.lock   keeps two runs from working at once
+  known_hosts, Sections.csv, Sections.changes.csv, Sections.uploaded.csv,
+  Sections.previous.csv, clever_sections.log, clever_sections.lock
 exit status:
   0 all is well, also in summer; 1 the run failed: the last line says why;
   2 an option, variable or setting is wrong;
@@ -60,12 +55,10 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cache, lru_cache
-from itertools import chain, combinations, groupby, islice
+from itertools import combinations, groupby, islice, zip_longest
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from types import FrameType
-from typing import Any, NamedTuple, NoReturn, TypeVar, get_args, get_origin
-from urllib.parse import urlsplit
+from typing import Any, NamedTuple, NoReturn, get_args, get_origin
 
 try:
     import oracledb
@@ -180,18 +173,19 @@ CLEVER_SFTP_ADDRESS = variable("CLEVER_SFTP_ADDRESS")
 
 # From here on, there is nothing that a district changes.
 FOLDER = Path(variable("CLEVER_SECTIONS_FOLDER") or Path(__file__).parent).resolve()
-OUTPUT = FOLDER / str(OUTPUT_FILE_NAME)  # whose form is checked later
-CHANGES = FOLDER / f"{OUTPUT.stem}.changes.csv"
-UPLOADED = FOLDER / f"{OUTPUT.stem}.uploaded.csv"
-PREVIOUS = FOLDER / f"{OUTPUT.stem}.previous.csv"
-KNOWN_HOSTS = FOLDER / "known_hosts"
-LOG = FOLDER / "clever_sections.log"
-LOCK = FOLDER / "clever_sections.lock"
+OUTPUT = FOLDER / str(OUTPUT_FILE_NAME)  # what the last run read from PowerSchool
+CHANGES = FOLDER / f"{OUTPUT.stem}.changes.csv"  # what that changes in Clever, value by value
+UPLOADED = FOLDER / f"{OUTPUT.stem}.uploaded.csv"  # a copy of the last upload
+PREVIOUS = FOLDER / f"{OUTPUT.stem}.previous.csv"  # what Clever had before that, to put it back
+KNOWN_HOSTS = FOLDER / "known_hosts"  # Clever's host key: the password goes to no other server
+LOG = FOLDER / "clever_sections.log"  # what every run did
+LOCK = FOLDER / "clever_sections.lock"  # keeps two runs from working at once
+TEMPORARY = f"{OUTPUT.name}.tmp"  # the name in Clever under which a file is sent
 
 log = logging.getLogger("clever_sections")
 
-# What Python would close as soon as nobody keeps it, but must not: a database that has stopped
-# answering could let it wait for ever, and Clever stores a file again. It ends with this process.
+# What must stay open until this process ends, though nobody uses it any more: the lock, the
+# connection to the database, files read in Clever. (With an annotation it would be a setting.)
 KEPT = list[object]()
 
 
@@ -212,21 +206,33 @@ class Refused(Failure):
     """The server has answered, and does not do it: the connection can still be used."""
 
 
-# Where something can fail: the variable with its address, and whom to ask if no advice fits. The
-# tables of advice stand at the end of this file.
-POWERSCHOOL = "PowerSchool"
-CLEVER = "Clever"
-KEYS = "known_hosts"
-HERE = "here"
-ADDRESS_AND_HELP = {
-    POWERSCHOOL: ("POWERSCHOOL_PROD_DB", "whoever runs PowerSchool's database"),
-    CLEVER: ("CLEVER_SFTP_ADDRESS", "Clever's support"),
-    KEYS: ("CLEVER_SFTP_ADDRESS", "Clever's support"),
-    HERE: ("CLEVER_SECTIONS_FOLDER", "whoever runs this machine"),
+# Where a step can fail: the variable that has the address, and whom to ask if no advice fits.
+POWERSCHOOL = "POWERSCHOOL_PROD_DB"
+CLEVER = "CLEVER_SFTP_ADDRESS"
+KEYS = "known_hosts"  # the advice for these is always the same
+HERE = "CLEVER_SECTIONS_FOLDER"
+WHOM_TO_ASK = {
+    POWERSCHOOL: "whoever runs PowerSchool's database",
+    CLEVER: "Clever's support",
+    HERE: "whoever runs this machine",
 }
-
-
 BROKEN = "the connection broke"
+
+
+@contextmanager
+def step(doing: str, place: str) -> Iterator[None]:
+    """Turn what a library raises in the block into a Failure: only there, so a bug stays a bug."""
+    try:
+        yield
+    except Failure:
+        raise
+    except Exception as error:
+        # paramiko raises OSError if the server refuses, and ValueError if its answer is no text.
+        no_answer = isinstance(error, (TimeoutError, ConnectionError)) or words(error) == BROKEN
+        is_answer = isinstance(error, (OSError, ValueError)) and not no_answer
+        what_to_do, is_final = advice(error, place)
+        line = f"{doing}: {cause(error)}. {what_to_do}"
+        raise (Refused if is_answer else Failure)(line, is_final) from error
 
 
 def words(error: object) -> str:
@@ -239,130 +245,77 @@ def words(error: object) -> str:
     return text or type(error).__name__
 
 
-@contextmanager
-def step(doing: str, place: str) -> Iterator[None]:
-    """Turn what a library raises in the block into a Failure: only there, so a bug stays a bug."""
-    try:
-        yield
-    except Failure:
-        raise
-    except Exception as error:
-        what_to_do, is_final = advice(error, place)
-        line = f"{doing}: {cause(error)}. {what_to_do}"
-        raise (Refused if is_answer(error) else Failure)(line, is_final) from error
-
-
-def is_answer(error: Exception) -> bool:
-    """Whether a server has answered: paramiko raises OSError if it refuses, and ValueError if what
-    it says is no text. A time-out and a broken connection are no answers.
-    """
-    no_answer = isinstance(error, (TimeoutError, ConnectionError)) or words(error) == BROKEN
-    return isinstance(error, (OSError, ValueError)) and not no_answer
-
-
 def advice(error: object, place: str) -> tuple[str, bool]:
-    """What to do about an error, and whether it is final, so that trying again cannot help."""
-    address, whom = ADDRESS_AND_HELP[place]
+    """What to do about an error, and whether it is final; the tables stand last in this file."""
+    text = f"{place} {type(error).__name__}: {words(error)}"
     for table in (FINAL_ADVICE, ADVICE):
-        for pattern, text in table.items():
-            if re.search(pattern, f"{place}: {words(error)}", re.DOTALL):
-                return text.format(address=address), table is FINAL_ADVICE
-    if place == POWERSCHOOL and isinstance(error, (ValueError, ArithmeticError)):
-        # The driver has met a value that Python cannot hold, such as a date in month 0.
-        kind = "text" if isinstance(error, UnicodeError) else "date"
-        return f"Look there for a {kind} that is none", True
-    return f"If it happens again, show this line to {whom}", False
+        for pattern, what_to_do in table.items():
+            if re.search(pattern, text, re.DOTALL):
+                return what_to_do.format(address=place), table is FINAL_ADVICE
+    return f"If it happens again, show this line to {WHOM_TO_ASK[place]}", False
 
 
 def cause(error: object) -> str:
     """What a library says of its error: on one line, not too long, and without secrets."""
     text = words(error)
     if text.startswith("DPY-"):
-        # The driver may quote the connect string, in which people may have put a password, or parts
-        # of it. If it cannot be read, there may be quotes in it, and more of it after a colon.
-        if re.match(CONNECT_STRING_CODES, text):
-            text = re.sub('".*"', '"..."', text, flags=re.DOTALL)
-            text = ": ".join(text.split(": ")[:2])
+        # The driver may quote the connect string, in which people may have put a password.
+        if re.match(CONNECT_STRING_CODES, text):  # it may have quotes and colons of its own
+            text = ": ".join(re.sub('".*"', '"..."', text, flags=re.DOTALL).split(": ")[:2])
         text = re.sub('"[^"]*"', '"..."', text)
     for secret in (POWERSCHOOL_DB_PASSWORD, CLEVER_SFTP_PASSWORD):
         # No library quotes a password, but a server might. A short one could be part of any word.
         if len(secret) >= 8:
             text = text.replace(secret, "*****")
-    text = re.sub(r"\s*Help: https?://\S+", "", text)  # a link to the driver's manual
-    text = clean(text[:5000]).rstrip(".: ")
+    text = clean(text[:5000].split("Help: http")[0]).rstrip(".: ")  # without a link to a manual
     return text if len(text) <= 1000 else f"{text[:1000]} ..."
-
-
-class TookTooLong(Exception):
-    """A time limit is over. Not a TimeoutError, because the libraries catch those themselves."""
 
 
 @contextmanager
 def time_limit(seconds: float, doing: str, what_to_do: str) -> Iterator[None]:
-    """End the block with a Failure after these seconds. A limit around it goes on counting."""
+    """End the block with a Failure after these seconds. A limit around it waits meanwhile."""
+    too_late = Failure(f"{doing}: no end within {seconds:g} seconds. {what_to_do}", is_final=False)
     is_over = False
 
-    def ring(number: int, frame: FrameType | None) -> NoReturn:
+    def ring(number: int, frame: object) -> NoReturn:
         """Handle SIGALRM."""
         nonlocal is_over
         is_over = True
-        raise TookTooLong
+        raise too_late
 
-    outer_seconds, _ = signal.getitimer(signal.ITIMER_REAL)
-    if 0 < outer_seconds < seconds:  # the limit around this one is over first, and will say so
-        yield
-        return
-    started = time.monotonic()
-    outer_ring = signal.signal(signal.SIGALRM, ring)
     # Once more each second after that, as a library may be too busy to notice the first one.
-    signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    outer_timer = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    outer_ring = signal.signal(signal.SIGALRM, ring)
     try:
         yield
     except Exception as error:
-        if not is_over:  # a library may have turned TookTooLong into an error of its own
+        if not is_over:
             raise
-        line = f"{doing}: no end within {seconds:g} seconds. {what_to_do}"
-        raise Failure(line, is_final=False) from error
+        raise too_late from error  # a library may have made an error of its own of it
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # 0 turns it off
         signal.signal(signal.SIGALRM, outer_ring)
-        left = outer_seconds - (time.monotonic() - started)
-        # The limit around this one goes on. If it is over by now, it rings at once.
-        if outer_seconds:
-            signal.setitimer(signal.ITIMER_REAL, max(left, 0.01), 1)
+        signal.setitimer(signal.ITIMER_REAL, *outer_timer)
 
 
-LOG_IN_IS_SLOW = (
-    "Check its address, and the firewalls between this machine and the server; if they are right, "
-    "set CONNECT_TIMEOUT_SECONDS higher"
-)
-Result = TypeVar("Result")
-
-
-def trying(doing: str, attempt: Callable[[], Result]) -> Result:
+def trying(doing: str, attempt: Callable[[], Any]) -> Any:
     """The result of an attempt, which is made again after a Failure that may pass."""
-    number = 1
-    what_to_do = "If it is so every night, set TRY_TIMEOUT_MINUTES higher"
-    while True:
+    for number in range(1, CONNECT_ATTEMPTS + 1):
         try:
-            with time_limit(TRY_TIMEOUT_MINUTES * 60, doing, what_to_do):
+            with time_limit(TRY_TIMEOUT_MINUTES * 60, doing, TRY_IS_SLOW):
                 return attempt()
         except Failure as failure:
-            if failure.is_final or number >= CONNECT_ATTEMPTS:
+            if failure.is_final or number == CONNECT_ATTEMPTS:
                 raise
             log.info("attempt %d: %s", number, failure)
-        number += 1
         time.sleep(RETRY_DELAY_SECONDS)
-
-
-CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @lru_cache(maxsize=10_000)
 def clean(value: object) -> str:
     """Any value as text on one line, without control characters; "" for None."""
     text = "" if value is None else str(value)
-    return " ".join(CONTROL_CHARACTERS.sub(" ", text).split())
+    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())
 
 
 # ==== The night in six steps ======================================================================
@@ -371,36 +324,39 @@ def clean(value: object) -> str:
 def run(options: argparse.Namespace) -> None:
     """One night's work. Raises Failure."""
     started = time.monotonic()
-    log.debug("clever_sections.py %s, Python %s", VERSION, sys.version.split()[0])
     check_settings()
     check_variables(options.dry_run)
-    with only_run():
-        # 1 read
-        district = trying("reading PowerSchool", lambda: read_powerschool(options.date))
-        check_district(district)
-        if not district.in_session:
-            # Clever is not asked: the copy of the last upload has to do.
-            check_summer(what_clever_has(None, None, district, options.force), options.date)
-            return
-        # 2 write
-        last_file = bytes_of(OUTPUT)  # not somebody else's, if Clever has it
-        content = csv_bytes(columns(), (section.row() for section in district.sections.values()))
-        write(OUTPUT, content)
-        # 3 look
-        found = look(options.dry_run)
+    lock_folder()
+    # 1 read
+    district: District = trying("reading PowerSchool", lambda: read_powerschool(options.date))
+    check_district(district)
+    if not district.in_session:
+        check_summer(last_upload(district), options.date)  # Clever is not asked
+        return
+    # 2 write
+    last_file = bytes_of(OUTPUT)  # not somebody else's, if Clever has it
+    content = csv_bytes(columns(), (section.row() for section in district.sections.values()))
+    write(OUTPUT, content)
+    # 3 look
+    if CLEVER_SFTP_ADDRESS:
+        doing = f"{'looking at' if options.dry_run else 'uploading to'} {clever_server()[0]}"
+        found: Found = trying(doing, lambda: look(doing))
         before = what_clever_has(found, last_file, district, options.force)
-        if found:  # some schools' names only Clever still has
-            district.schools = found.ids.get("School_id", {}) | district.schools
-        changes = list(changes_between(before, district))
-        tell_changes(changes, before, district)
-        # 4 check
-        check(before, district, found.ids if found else {}, options)
-        warn_of_big_change(changes, before)
-        # 5 upload, 6 tell
-        if found and not options.dry_run:
-            upload(content, found.state)
-            # What Clever had; if it could not be read, the last upload.
-            keep_copies(content, before.content if found.content is None else found.content)
+        district.schools = found.ids.get("School_id", {}) | district.schools  # names, for the log
+    else:  # in a dry run
+        log.info("not looked at Clever: no CLEVER_ variable is set")
+        found = Found()
+        before = last_upload(district)
+    changes = list(changes_between(before, district))
+    tell_changes(changes, before, district)
+    # 4 check
+    check(before, district, found.ids, options)
+    warn_of_big_change(changes, before)
+    # 5 upload, 6 tell
+    if not options.dry_run:
+        log.info("uploading %.1f MB", len(content) / 1_000_000)
+        trying(doing, lambda: upload(doing, content, found.state))
+        keep_copies(content, found.content)
     sections = count(len(district.sections), "section")
     schools = count(len(district.in_session), "school")
     compared = summary(changes) if before.sections else before.source
@@ -417,8 +373,7 @@ SCHOOLS_SQL = """
     FROM schools ORDER BY school_number
 """
 COURSES_SQL = """
-    SELECT course_number, course_name, credittype
-    FROM courses ORDER BY course_number, course_name
+    SELECT course_number, course_name, credittype FROM courses ORDER BY course_number, course_name
 """
 ROLES_SQL = "SELECT id, name, rolekey FROM roledef"
 # A person has a row for each of his schools, with that school's status: 1 is active.
@@ -452,8 +407,14 @@ SECTIONS_SQL = f"""
     ORDER BY s.id, st.roleid, st.id, s.section_number
 """
 
+# Districts number and name their roles as they like, but the lead teacher's has this rolekey.
+LEAD_TEACHER = "com.pearson.powerschool.coteach.primary.teacher"
+
+TOO_MANY_STAFF = "more staff than MAX_STAFF"  # a remark
+
 # A row of a query: row.school_number, row.name and so on, as the query names its columns.
 Row = Any
+Findings = dict[str, list["Section"]]  # sections by what is wrong with them
 
 
 class Section(NamedTuple):
@@ -486,7 +447,23 @@ def columns() -> list[str]:
     return ["School_id", "Section_id", *staff, *(name.capitalize() for name in Section._fields[3:])]
 
 
-Findings = dict[str, list[Section]]  # sections by what is wrong with them
+class Term(NamedTuple):
+    """A term as Clever gets it."""
+
+    id: int  # unique within its school only
+    name: str  # such as "S1 26-27"
+    first_day: date
+    last_day: date
+
+
+class Member(NamedTuple):
+    """Somebody who is assigned to a section, at some time."""
+
+    teacher_id: str
+    is_lead: bool
+    is_active: bool
+    start: date
+    end: date
 
 
 @dataclass
@@ -503,66 +480,155 @@ def read_powerschool(today: date) -> District:
     """Read all schools, their terms, and the sections and staff of these. Raises Failure."""
     log.info("reading PowerSchool")
     district = District()
-    db = log_in_to_powerschool()
-    directory = read_directory(db)
-    schools = schools_to_send(db)
+    powerschool = PowerSchool()
+    schools = powerschool.schools_to_send()
     for position, (number, school) in enumerate(schools.items(), start=1):
         district.schools[number] = clean(school.name)
         sections_before = len(district.sections)
-        terms = terms_to_send(db, school, today)
+        terms = powerschool.terms_to_send(school, today)
         for term in terms:
-            what = f"sections of school {number}, term {term.id}"
-            binds = {"school": school.school_number, "term": term.id}
-            assignments = query(db, what, SECTIONS_SQL, **binds)
-            for _, rows_of_one in groupby(assignments, key=lambda row: row.id):
-                rows = list(rows_of_one)
-                members: list[Member] = []
-                for row in rows:
-                    members += members_of(row, school, directory)
+            for rows in powerschool.sections_of(school, term):
+                members = [one for row in rows for one in powerschool.members_of(row, school)]
                 staff = staff_to_send(members, term, today)
-                course = directory.courses.get(key(rows[0].course_number))
+                course = powerschool.courses.get(key(rows[0].course_number))
                 section = as_section(school, term, rows[0], course, staff)
-                if section.section_id in district.sections or is_left_out(section):
-                    continue  # PowerSchool may show a section twice
+                if section.section_id in district.sections:  # PowerSchool may show one twice
+                    continue
+                if is_among(section.course_number, IGNORED_COURSES):
+                    continue
+                if IGNORE_SECTIONS_WITH_NO_TEACHERS and not staff:
+                    continue
                 district.sections[section.section_id] = section
                 for remark in remarks_on(section, rows[0], course, staff):
                     district.remarks[remark].append(section)
         if terms:
             district.in_session.add(number)
-        added = len(district.sections) - sections_before
+        added = count(len(district.sections) - sections_before, "section")
         name = f"school {position} of {len(schools)}: {number} {district.schools[number]}"
-        log.info("%s, terms %d, sections %s", name, len(terms), f"{added:,}")
-    limit = time_limit(CONNECT_TIMEOUT_SECONDS, "logging off", "")
-    with suppress(Failure), limit, step("logging off", POWERSCHOOL):  # all has been read
-        db.close()
+        log.info("%s, %s, %s", name, count(len(terms), "term"), added)
+    with suppress(Failure), time_limit(5, "logging off", ""), step("logging off", POWERSCHOOL):
+        powerschool.db.close()
     return district
 
 
-def log_in_to_powerschool() -> oracledb.Connection:
-    """Log in to PowerSchool's database. Raises Failure."""
-    doing = "connecting to PowerSchool"
-    # The driver bounds only parts of a log-in; this limit is for all of it.
-    limit = time_limit(CONNECT_TIMEOUT_SECONDS, doing, LOG_IN_IS_SLOW)
-    with limit, step(doing, POWERSCHOOL):
-        db = oracledb.connect(
-            user=POWERSCHOOL_READ_USER,
-            password=POWERSCHOOL_DB_PASSWORD,
-            dsn=POWERSCHOOL_PROD_DB,
-            # A host may have several addresses: one that does not answer leaves time for another.
-            tcp_connect_timeout=CONNECT_TIMEOUT_SECONDS / 4,
-        )
-    KEPT.append(db)
-    db.call_timeout = int(QUERY_TIMEOUT_SECONDS * 1000)
-    db.outputtypehandler = replace_undecodable
-    if db.warning:
-        what_to_do, _ = advice(db.warning, POWERSCHOOL)
-        log.warning("PowerSchool says: %s. %s", cause(db.warning), what_to_do)
-    with step("reading PowerSchool", POWERSCHOOL):
-        if TABLE_OWNER:
-            db.current_schema = TABLE_OWNER
-        # All queries see the database as of now, whatever is changed meanwhile.
-        db.cursor().execute("SET TRANSACTION READ ONLY")
-    return db
+class PowerSchool:
+    """PowerSchool's database, and what is read of it once. Each method raises Failure."""
+
+    def __init__(self) -> None:
+        """Log in, and read the courses, roles and teachers of all schools."""
+        doing = "connecting to PowerSchool"
+        # The driver bounds only parts of a log-in; this limit is for all of it.
+        with time_limit(CONNECT_TIMEOUT_SECONDS, doing, LOG_IN_IS_SLOW), step(doing, POWERSCHOOL):
+            self.db = oracledb.connect(
+                user=POWERSCHOOL_READ_USER,
+                password=POWERSCHOOL_DB_PASSWORD,
+                dsn=POWERSCHOOL_PROD_DB,
+                # A host may have several addresses: a silent one leaves time for another.
+                tcp_connect_timeout=CONNECT_TIMEOUT_SECONDS / 4,
+            )
+        KEPT.append(self.db)
+        self.db.call_timeout = int(QUERY_TIMEOUT_SECONDS * 1000)
+        self.db.outputtypehandler = replace_undecodable
+        if self.db.warning:
+            what_to_do, _ = advice(self.db.warning, POWERSCHOOL)
+            log.warning("PowerSchool says: %s. %s", cause(self.db.warning), what_to_do)
+        with step("reading PowerSchool", POWERSCHOOL):
+            if TABLE_OWNER:
+                self.db.current_schema = TABLE_OWNER
+            # All queries see the database as of now, whatever is changed meanwhile.
+            self.db.cursor().execute("SET TRANSACTION READ ONLY")
+        self.courses: dict[str, Row] = {}  # by the key of their course number
+        for row in self.query("courses", COURSES_SQL):
+            self.courses.setdefault(key(row.course_number), row)
+        self.roles = {row.id: row for row in self.query("roles", ROLES_SQL)}
+        self.teachers: dict[int, list[Row]] = defaultdict(list)  # by id, which two people may share
+        self.active: set[str] = set()  # Teacher_id of those who are active at any school
+        for row in self.query("teachers", TEACHERS_SQL):
+            self.teachers[row.id].append(row)
+            if row.status in (1, None):  # one without a status counts as active
+                self.active.add(clean(row.teacher_id))
+
+    def query(self, what: str, sql: str, **binds: object) -> Iterator[Row]:
+        """The rows of a query, as they arrive. A Failure says `what` was read."""
+        if ":first_date" in sql:
+            binds["first_date"] = datetime(1, 1, 1)
+        with step(f"reading the {what}", POWERSCHOOL):
+            cursor = self.db.cursor()
+            cursor.prefetchrows = cursor.arraysize = 50_000  # rows in one round trip
+            cursor.execute(sql, binds)
+            names = [column.name.lower() for column in cursor.description or []]
+            cursor.rowfactory = namedtuple("row", names)  # type: ignore[misc]
+            yield from cursor
+
+    def schools_to_send(self) -> dict[str, Row]:
+        """The rows of the schools to send, by school number."""
+        rows = {clean(row.school_number): row for row in self.query("schools", SCHOOLS_SQL)}
+        log_unknown_names(rows, "IGNORED_SCHOOLS", "INCLUDED_SCHOOLS", "HIGH_SCHOOL_IDS")
+        log_unknown_names(self.courses, "IGNORED_COURSES", "COURSE_SUBJECTS")
+        log_unknown_names((role.name for role in self.roles.values()), "IGNORED_ROLES")
+        return {
+            number: row
+            for number, row in rows.items()
+            if not is_among(number, IGNORED_SCHOOLS)
+            and (not row.state_excludefromreporting or is_among(number, INCLUDED_SCHOOLS))
+        }
+
+    def terms_to_send(self, school: Row, today: date) -> list[Term]:
+        """The terms of every year of a school that is to be sent.
+
+        Every year that is under way is sent, and a coming one from TERM_START_OFFSET_DAYS before it
+        starts. If there is none, the last one stays, until TERM_END_OFFSET_DAYS after its end.
+        """
+        number = clean(school.school_number)
+        starts_by = today + timedelta(days=TERM_START_OFFSET_DAYS)
+        ends_from = today - timedelta(days=TERM_END_OFFSET_DAYS)
+        # A yearid is the calendar year in which the school year starts, less 1990. One that ended
+        # in these days may have started the year before.
+        binds = {"school": school.school_number, "first_year": ends_from.year - 1 - 1990}
+        rows = self.query(f"terms of school {number}", TERMS_SQL, **binds)
+        to_send: list[Term] = []
+        over: list[tuple[date, list[Term]]] = [(date.min, [])]  # years, each with its end
+        for yearid, year in groupby(rows, key=lambda row: row.yearid):
+            # Of two rows with one id the last counts: by the query's order the year's record.
+            terms = terms_of(number, int(yearid) + 1990, {row.id: row for row in year}.values())
+            if not terms:
+                log.info("school %s, yearid %s: no date, so it is left out", number, yearid)
+                continue
+            # A year runs from the first day of its first term to the last day of its last one.
+            end = max(term.last_day for term in terms)
+            if today <= end and min(term.first_day for term in terms) <= starts_by:
+                to_send += terms
+            elif ends_from <= end < today:
+                over.append((end, terms))
+        return to_send or max(over)[1]
+
+    def sections_of(self, school: Row, term: Term) -> Iterator[list[Row]]:
+        """The rows of each section of a term, one for each of its staff."""
+        what = f"sections of school {clean(school.school_number)}, term {term.id}"
+        rows = self.query(what, SECTIONS_SQL, school=school.school_number, term=term.id)
+        for _, rows_of_one in groupby(rows, key=lambda row: row.id):
+            yield list(rows_of_one)
+
+    def members_of(self, row: Row, school: Row) -> list[Member]:
+        """Who is meant by a section's row: as a rule one person, or nobody if settings say so."""
+        role = self.roles.get(row.roleid)
+        if role and is_among(role.name, IGNORED_ROLES):
+            return []
+        people = self.teachers.get(row.teacherid, [])
+        # Of people with the same id, those of the section's school count; else all of them.
+        of_this_school = [person for person in people if person.schoolid == school.school_number]
+        return [
+            Member(
+                teacher_id=clean(person.teacher_id),
+                is_lead=bool(role and role.rolekey == LEAD_TEACHER),
+                is_active=clean(person.teacher_id) in self.active,
+                start=row.start_date.date() if row.start_date else date.min,
+                end=row.end_date.date() if row.end_date else date.max,
+            )
+            for person in of_this_school or people
+            if clean(person.teacher_id)
+            and (clean(person.email_addr) or not IGNORE_TEACHERS_WITHOUT_EMAILS)
+        ]
 
 
 def replace_undecodable(cursor: oracledb.Cursor, column: oracledb.FetchInfo) -> oracledb.Var | None:
@@ -572,33 +638,8 @@ def replace_undecodable(cursor: oracledb.Cursor, column: oracledb.FetchInfo) -> 
     return cursor.var(column.type_code, arraysize=cursor.arraysize, encoding_errors="replace")
 
 
-def query(db: oracledb.Connection, what: str, sql: str, **binds: object) -> Iterator[Row]:
-    """The rows of a query, as they arrive. Raises Failure, which says `what` was read."""
-    if ":first_date" in sql:
-        binds["first_date"] = datetime(1, 1, 1)
-    with step(f"reading the {what}", POWERSCHOOL):
-        cursor = db.cursor()
-        cursor.prefetchrows = cursor.arraysize = 50_000  # rows in one round trip
-        cursor.execute(sql, binds)
-        names = [column.name.lower() for column in cursor.description or []]
-        cursor.rowfactory = namedtuple("row", names)  # type: ignore[misc]
-        yield from cursor
-
-
-def schools_to_send(db: oracledb.Connection) -> dict[str, Row]:
-    """The rows of the schools to send, by school number."""
-    rows = {clean(row.school_number): row for row in query(db, "schools", SCHOOLS_SQL)}
-    log_unknown_names(rows, "IGNORED_SCHOOLS", "INCLUDED_SCHOOLS", "HIGH_SCHOOL_IDS")
-    return {
-        number: row
-        for number, row in rows.items()
-        if not is_among(number, IGNORED_SCHOOLS)
-        and (not row.state_excludefromreporting or is_among(number, INCLUDED_SCHOOLS))
-    }
-
-
 def log_unknown_names(there: Iterable[object], *settings: str) -> None:
-    """Log what settings name and PowerSchool does not have, such as "AB" for {"A" "B"}, a typo."""
+    """Log what settings name and PowerSchool does not have: a typo, or a forgotten comma."""
     known = {key(name) for name in there}
     for setting in settings:
         for name in globals()[setting]:
@@ -617,47 +658,6 @@ def is_among(name: object, names: Iterable[object]) -> bool:
     return key(name) in {key(other) for other in names}
 
 
-class Term(NamedTuple):
-    """A term as Clever gets it."""
-
-    id: int  # unique within its school only
-    name: str  # such as "S1 26-27"
-    first_day: date
-    last_day: date
-
-
-def terms_to_send(db: oracledb.Connection, school: Row, today: date) -> list[Term]:
-    """The terms of every year of a school that is to be sent.
-
-    Every year that is under way is sent, and a coming one from TERM_START_OFFSET_DAYS before it
-    starts. If there is none of these, the last one stays, until TERM_END_OFFSET_DAYS after its end.
-    """
-    number = clean(school.school_number)
-    starts_by = today + timedelta(days=TERM_START_OFFSET_DAYS)
-    ends_from = today - timedelta(days=TERM_END_OFFSET_DAYS)
-    # A yearid is the calendar year in which the school year starts, less 1990. One that ended in
-    # these days may have started the year before.
-    binds = {"school": school.school_number, "first_year": ends_from.year - 1 - 1990}
-    rows = query(db, f"terms of school {number}", TERMS_SQL, **binds)
-    to_send: list[Term] = []
-    last_to_end: list[Term] = []
-    latest_end = ends_from  # one that ended before is too long ago
-    for yearid, year in groupby(rows, key=lambda row: row.yearid):
-        # Of two rows with one id the last counts: by the query's order the year's record, if any.
-        terms = terms_of(number, int(yearid) + 1990, {row.id: row for row in year}.values())
-        if not terms:
-            log.info("school %s, yearid %s: no date, so it is left out", number, yearid)
-            continue
-        # A year runs from the first day of its first term to the last day of its last one.
-        last_day = max(term.last_day for term in terms)
-        if today <= last_day and min(term.first_day for term in terms) <= starts_by:
-            to_send += terms
-        elif latest_end <= last_day < today:
-            latest_end = last_day
-            last_to_end = terms
-    return to_send or last_to_end
-
-
 def terms_of(school: str, year: int, rows: Collection[Row]) -> list[Term]:
     """The terms of a school year that starts in a calendar year; [] if they have no date at all."""
     records = [clean(row.abbreviation) for row in rows if row.isyearrec == 1]
@@ -667,10 +667,8 @@ def terms_of(school: str, year: int, rows: Collection[Row]) -> list[Term]:
         what = f"school {school}, term {row.id}"
         spans.append((day_within(row.firstday, year, what), day_within(row.lastday, year, what)))
     days = [day for span in spans for day in span if day]
-    if not days:
-        return []
     terms = []
-    for row, (first_day, last_day) in zip(rows, spans, strict=True):
+    for row, (first_day, last_day) in zip(rows, spans, strict=True) if days else []:
         name = "Year" if row.isyearrec == 1 else clean(row.abbreviation)
         # A term without dates has those of its year.
         span = (first_day or min(days), last_day or max(days))
@@ -713,27 +711,17 @@ def as_section(school: Row, term: Term, row: Row, course: Row, staff: list[str])
     )
 
 
-def is_left_out(section: Section) -> bool:
-    """Whether the settings leave a section out."""
-    has_no_teachers = IGNORE_SECTIONS_WITH_NO_TEACHERS and not section.staff
-    return has_no_teachers or is_among(section.course_number, IGNORED_COURSES)
-
-
-TOO_MANY_STAFF = "more staff than MAX_STAFF"
-
-
 def remarks_on(section: Section, row: Row, course: Row, staff: list[str]) -> list[str]:
     """What a person could fix in a section, in PowerSchool or in the settings."""
     level = row.grade_level
+    is_unread = (level or 0) > 0 and not section.grade and level not in GRADE_NAMES
     credit_type = clean(course.credittype) if course else ""
     remarks = {
         "no staff, Clever refuses it": not staff,
         TOO_MANY_STAFF: len(staff) > MAX_STAFF,
         "no such course in PowerSchool": not course,
         f"no subject for credit type {credit_type}": credit_type and not section.subject,
-        f"grade {level} cannot be read": (level or 0) > 0
-        and not section.grade
-        and level not in GRADE_NAMES,
+        f"grade {level} cannot be read": is_unread,
         "a character that cannot be read": "\N{REPLACEMENT CHARACTER}" in "".join(section.row()),
     }
     return [remark for remark, is_so in remarks.items() if is_so]
@@ -764,8 +752,7 @@ def grade(level: int | None, highest: int) -> str:
     """The Grade for a section's grade_level, in a school with this highest grade; "" for none."""
     if level in GRADE_NAMES:
         return clean(GRADE_NAMES[level])
-    if level is None:
-        return ""
+    level = level or 0
     if level < 0:
         return PRESCHOOL_GRADE
     if level in range(1, 10):
@@ -785,82 +772,15 @@ def subject(course_number: str | None, credit_type: str | None) -> str:
     return courses.get(key(course_number)) or subjects.get(key(credit_type), "")
 
 
-# Districts number and name their roles as they like, but the lead teacher's has this rolekey.
-LEAD_TEACHER = "com.pearson.powerschool.coteach.primary.teacher"
-
-
-class Member(NamedTuple):
-    """Somebody who is assigned to a section, at some time."""
-
-    teacher_id: str
-    is_lead: bool
-    is_active: bool
-    start: date
-    end: date
-
-
-class Directory(NamedTuple):
-    """The courses, roles and teachers of all schools."""
-
-    courses: dict[str, Row]  # by the key of their course number
-    roles: dict[int, Row]  # by id
-    teachers: dict[int, list[Row]]  # by id: PowerSchool may give two people the same one
-    active: set[str]  # Teacher_id of those who are active at any school
-
-
-def read_directory(db: oracledb.Connection) -> Directory:
-    """Read the courses, roles and teachers of all schools. Raises Failure."""
-    directory = Directory({}, {}, defaultdict(list), set())
-    for row in query(db, "courses", COURSES_SQL):
-        directory.courses.setdefault(key(row.course_number), row)
-    for row in query(db, "roles", ROLES_SQL):
-        directory.roles[row.id] = row
-    for row in query(db, "teachers", TEACHERS_SQL):
-        directory.teachers[row.id].append(row)
-        if row.status in (1, None):  # one without a status counts as active
-            directory.active.add(clean(row.teacher_id))
-    log_unknown_names(directory.courses, "IGNORED_COURSES", "COURSE_SUBJECTS")
-    log_unknown_names((role.name for role in directory.roles.values()), "IGNORED_ROLES")
-    return directory
-
-
-def members_of(row: Row, school: Row, directory: Directory) -> list[Member]:
-    """Who is meant by a section's row: as a rule one person, or nobody if the settings say so.
-
-    Of people with the same id, the one of the section's school counts; only if there is none there,
-    the others.
-    """
-    role = directory.roles.get(row.roleid)
-    if role and is_among(role.name, IGNORED_ROLES):
-        return []
-    people = directory.teachers.get(row.teacherid, [])
-    of_this_school = [person for person in people if person.schoolid == school.school_number]
-    return [
-        Member(
-            teacher_id=clean(person.teacher_id),
-            is_lead=bool(role and role.rolekey == LEAD_TEACHER),
-            is_active=clean(person.teacher_id) in directory.active,
-            start=row.start_date.date() if row.start_date else date.min,
-            end=row.end_date.date() if row.end_date else date.max,
-        )
-        for person in of_this_school or people
-        if clean(person.teacher_id)
-        and (clean(person.email_addr) or not IGNORE_TEACHERS_WITHOUT_EMAILS)
-    ]
-
-
 def staff_to_send(members: list[Member], term: Term, today: date) -> list[str]:
-    """The Teacher_ids of a section's staff, each once, the lead teacher first.
-
-    A section does not go without a lead teacher because of dates: if none of those who are assigned
-    on the day is one, its latest active lead goes first. If nobody is left, the last ones stay.
-    """
+    """The Teacher_ids of a section's staff, each once, the lead teacher first."""
     members = sorted(members, key=lambda member: not member.is_lead)
     if IGNORE_FORMER_STAFF:
         # For a coming term its first day counts, for a past one its last.
         day = max(term.first_day, min(term.last_day, today))
         active = [member for member in members if member.is_active]
         current = [member for member in active if member.start <= day <= member.end]
+        # Dates do not take the lead teacher from a section, nor the last of its staff.
         if not any(member.is_lead for member in current):
             current = latest([member for member in active if member.is_lead]) + current
         members = current or latest(members)
@@ -930,157 +850,132 @@ def bytes_of(path: Path) -> bytes | None:
         return path.read_bytes() if path.exists() else None
 
 
-@contextmanager
-def only_run() -> Iterator[None]:
-    """Keep other runs from working in the block, however it ends. Raises Failure if one is."""
+def lock_folder() -> None:
+    """Keep other runs out of this folder until this process ends. Raises Failure if one is in."""
     with step(f"locking {LOCK.name}", HERE):
         file = open(LOCK, "a+")
-    with file:
         try:
-            with step(f"locking {LOCK.name}", HERE):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except Failure as failure:
-            if not isinstance(failure.__cause__, (BlockingIOError, PermissionError)):
-                raise
-            raise Failure(
-                f"another run ({LOCK.read_text().strip() or 'a new one'}) is at work. Wait for its "
-                "end; if it is hours old, end it with kill and the number of its process"
-            ) from failure
-        with step(f"locking {LOCK.name}", HERE):
-            file.truncate(0)
-            since = f"process {os.getpid()}, since {datetime.now():%H:%M on %Y-%m-%d}"
-            os.write(file.fileno(), since.encode())  # at once, or not at all
-            LOCK.chmod(0o600)
-            for leftover in FOLDER.glob(f"{OUTPUT.stem}.*.tmp"):  # of a run that was killed
-                leftover.unlink()
-        yield
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError) as error:
+            holder = LOCK.read_text().strip() or "a new one"
+            what_to_do = "Wait for its end; if it is hours old, end it with kill and its number"
+            raise Failure(f"another run ({holder}) is at work. {what_to_do}") from error
+        KEPT.append(file)
+        file.truncate(0)
+        since = f"process {os.getpid()}, since {datetime.now():%H:%M on %Y-%m-%d}"
+        os.write(file.fileno(), since.encode())  # at once, or not at all
+        LOCK.chmod(0o600)
+        for leftover in FOLDER.glob(f"{OUTPUT.stem}.*.tmp"):  # of a run that was killed
+            leftover.unlink()
 
 
 # ==== 3 look: what Clever has =====================================================================
 
-
-class CannotRename(Failure):
-    """The server did not rename the file over the old one; final if it has refused to."""
-
-
-# A folder in Clever holds a handful of files, of a few MB.
-MOST_NAMES = 10_000
-MOST_BYTES = 500_000_000
-MOST_MEMORY = 3_000_000_000  # for all of this job
+MOST_NAMES = 10_000  # a folder in Clever holds a handful of files,
+MOST_BYTES = 500_000_000  # of a few MB
 
 State = paramiko.SFTPAttributes | None  # what Clever knows of a file; None if there is none
-
-# The name under which a file is sent.
-TEMPORARY = f"{OUTPUT.name}.tmp"
 
 
 class Clever(pysftp.Connection):
     """pysftp's connection to Clever, with what it lacks. Each method raises Failure."""
 
+    _transport: paramiko.Transport | None = None  # pysftp calls close() also if it has none
+
     def __init__(self, doing: str) -> None:
-        """Log in and start an SFTP session; `doing` is what errors begin with."""
-        host, port = clever_server()
+        """Log in, and list the folder; `doing` is what errors begin with."""
         self.doing = doing
-        self.entries: dict[str, paramiko.SFTPAttributes] = {}  # of the folder, by name
-        self.are_all_listed = False
-        self.is_in = False  # logged in
-        # pysftp closes even what did not open.
-        self._transport: paramiko.Transport | None = None
-        options = only_the_known_key(host, port)
         # No library bounds a log-in; this limit is for all of it.
         with time_limit(CONNECT_TIMEOUT_SECONDS, f"{doing}: logging in", LOG_IN_IS_SLOW):
-            try:
-                with self.step("logging in"):
-                    account = (CLEVER_SFTP_USERNAME, None, CLEVER_SFTP_PASSWORD)  # no key file
-                    super().__init__(host, *account, port, cnopts=options)
-                    self.is_in = bool(self._transport and self._transport.is_authenticated())
-                    if not self.is_in:
-                        raise paramiko.AuthenticationException("the password is not enough")
-                    # The limit for each answer. pysftp starts the SFTP session when this is set.
-                    self.timeout = CONNECT_TIMEOUT_SECONDS
-            except Failure as failure:
-                # Was the password sent (only then is there an auth_handler), and not taken? Another
-                # try could lock the account, whatever the library calls it.
-                was_sent = self._transport and self._transport.auth_handler
-                self.close()
-                if not was_sent or self.is_in:
-                    raise
-                said = cause(failure.__cause__)
-                raise Failure(f"{doing}: logging in: {said}. {LOG_IN_REFUSED}") from failure
-
-    def _start_transport(self, host: str, port: int) -> None:
-        """Connect. pysftp's own would try only one of the host's addresses, and wait for ever.
-
-        pysftp's version is pinned, so that this can replace a method that is not public.
-        """
-        connected = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_SECONDS / 4)
-        self._transport = transport = paramiko.Transport(connected)
-        # paramiko has shorter limits of its own; the one around the whole log-in is to count.
-        longer = CONNECT_TIMEOUT_SECONDS + 5
-        transport.banner_timeout = longer
-        transport.handshake_timeout = longer
-        transport.auth_timeout = longer
-
-    def close(self) -> None:
-        """Drop the connection. Saying goodbye could wait for ever, and nothing depends on it."""
-        if self._transport:
-            self._transport.close()
-
-    def step(self, doing: str) -> AbstractContextManager[None]:
-        """Say what was asked of Clever when that fails. Raises Refused or another Failure."""
-        return step(f"{self.doing}: {doing}", CLEVER)
-
-    def list_folder(self) -> None:
-        """Note which files are in the folder, if Clever tells."""
+            self.log_in()
+        self.entries: dict[str, paramiko.SFTPAttributes] = {}  # of the folder, by name
+        self.are_all_listed = False
         try:
-            with self.step("listing the folder"):
+            with self.asking("listing the folder"):
                 for entry in islice(self.sftp_client.listdir_iter(read_aheads=5), MOST_NAMES):
                     self.entries[entry.filename] = entry
             self.are_all_listed = len(self.entries) < MOST_NAMES
         except Refused as refusal:
             log.info("Clever's folder cannot be listed: %s", cause(refusal.__cause__))
 
+    def asking(self, what: str) -> AbstractContextManager[None]:
+        """Say what was asked of Clever when that fails. Raises Refused or another Failure."""
+        return step(f"{self.doing}: {what}", CLEVER)
+
+    def log_in(self) -> None:
+        """Connect, send the password, and start an SFTP session."""
+        host, port = clever_server()
+        options = only_the_known_key(host, port)
+        try:
+            with self.asking("logging in"):
+                account = (CLEVER_SFTP_USERNAME, None, CLEVER_SFTP_PASSWORD)  # no key file
+                super().__init__(host, *account, port, cnopts=options)
+                if not (self._transport and self._transport.is_authenticated()):
+                    raise paramiko.AuthenticationException("the password is not enough")
+        except Failure as failure:
+            # There is an auth_handler as soon as the password is sent. Then another try could lock
+            # the account, whatever the library says.
+            if not (self._transport and self._transport.auth_handler):
+                raise
+            said = cause(failure.__cause__)
+            raise Failure(f"{self.doing}: logging in: {said}. {LOG_IN_REFUSED}") from failure
+        with self.asking("logging in"):
+            # The limit for each answer. pysftp starts the SFTP session when this is set.
+            self.timeout = CONNECT_TIMEOUT_SECONDS
+
+    def _start_transport(self, host: str, port: int) -> None:
+        """Connect: like pysftp's own, whose version is pinned, but to any address of the host."""
+        connected = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_SECONDS / 4)
+        self._transport = transport = paramiko.Transport(connected)
+        # paramiko has shorter limits of its own; the one around the whole log-in is to count.
+        longer = CONNECT_TIMEOUT_SECONDS + 5
+        transport.banner_timeout = transport.handshake_timeout = transport.auth_timeout = longer
+
+    def close(self) -> None:
+        """Drop the connection. Saying goodbye could wait for ever, and nothing depends on it."""
+        if self._transport:
+            self._transport.close()
+
     def state(self, name: str) -> State:
-        """What Clever tells of a name, or of one that begins like it; only a list is exact."""
-        with self.step(f"looking at {name}"):
+        """What Clever knows of a file; if it gives no list, perhaps of one that begins like it."""
+        if self.are_all_listed or name in self.entries:
+            return self.entries.get(name)
+        with self.asking(f"looking at {name}"):
             try:
                 return self.stat(name)
             except FileNotFoundError:
                 return None
 
-    def read(self, name: str, entry: paramiko.SFTPAttributes) -> bytes:
-        """What a file holds. Raises Refused, or ValueError if it is not to be trusted.
+    def read(self, name: str, state: paramiko.SFTPAttributes) -> bytes:
+        """What a file holds, of the size in `state`. Raises Refused if that cannot be had whole.
 
         Clever's server stores a file again when it is closed, even if it was only read. That could
-        undo what another job has uploaded meanwhile. So it is left open until the connection is
-        gone.
+        undo an upload of another job. So it is left open until the connection is gone.
         """
-        size = entry.st_size or 0
-        kind = stat.S_IFMT(entry.st_mode or 0)  # 0 if the server does not tell
-        if kind not in (0, stat.S_IFREG) or size > MOST_BYTES:
-            raise ValueError("it is no file, or too large for one")
-        with self.step(f"opening {name}"):
+        size = state.st_size or 0
+        kind = stat.S_IFMT(state.st_mode or 0)  # 0 if the server does not tell
+        with self.asking(f"reading {name}"):
+            if kind not in (0, stat.S_IFREG) or size > MOST_BYTES:
+                raise ValueError("it is no file, or too large for one")
             file = self.sftp_client.open(name, "rb")
-        KEPT.append(file)
-        with self.step(f"reading {name}"):
+            KEPT.append(file)
             file.prefetch(size)
             content = file.read(size)
-        if len(content) != size:
-            raise ValueError("it has not arrived whole")
-        return content
+            if len(content) != size:
+                raise ValueError("it has not arrived whole")
+            return content
 
     def store(self, name: str, content: bytes) -> None:
         """Store a file, and see that it has arrived. Raises Refused, too."""
-        with suppress(Refused):  # there is no leftover, or it may not be removed
-            with self.step(f"removing {TEMPORARY}"):
-                self.remove(TEMPORARY)
-        before = self.state(name)
-        with self.step(f"opening {name}"):
+        with suppress(Refused), self.asking(f"removing {TEMPORARY}"):  # there may be no leftover
+            self.remove(TEMPORARY)
+            self.entries.pop(TEMPORARY, None)
+        with self.asking(f"opening {name}"):
             file = self.sftp_client.open(name, "wb")
         try:
-            with self.step(f"writing {name}"):
+            with self.asking(f"writing {name}"):
                 # Sent without waiting for each answer. paramiko looks at these answers only when a
-                # write does wait for its own: that of the last byte.
+                # write waits for its own: so the last byte is sent by such a write.
                 file.set_pipelined(True)
                 file.write(content[:-1])
                 file.set_pipelined(False)
@@ -1090,30 +985,26 @@ class Clever(pysftp.Connection):
             # the connection is dropped, and Clever drops what was open.
             self.close()
             raise
-        with self.step(f"storing {name}"):
+        with self.asking(f"storing {name}"):
             file.close()
-        # The answer to that would tell whether it is stored, but paramiko discards it.
-        after = self.state(name)
-        if not is_new(after, before, content):
-            with self.step(f"storing {name}"):
+            # The answer to that would tell whether it is stored, but paramiko discards it.
+            if not is_new(self.stat(name), self.entries.get(name), content):
                 raise OSError("it has not arrived whole")
 
-    def rename_temporary(self) -> None:
-        """Give the new file its name, over the old one. Raises CannotRename, too.
-
-        On Clever's server a plain rename does that. Others refuse it, and have posix-rename. If the
-        session ends over that, as Clever's would, it is tried again like any broken connection.
-        """
+    def rename_temporary(self) -> Failure | None:
+        """Give the new file its name, over the old one; what Clever says if it does not."""
         try:
-            with self.step(f"renaming {TEMPORARY}"):
+            with self.asking(f"renaming {TEMPORARY}"):
                 self.rename(TEMPORARY, OUTPUT.name)
         except Refused as refusal:
-            try:
-                with self.step(f"renaming {TEMPORARY}"):
-                    self.sftp_client.posix_rename(TEMPORARY, OUTPUT.name)
-            except Failure as failure:
-                has_said_so = isinstance(failure, Refused)
-                raise CannotRename(str(refusal), is_final=has_said_so) from failure
+            # Other servers than Clever's have posix-rename for that; Clever's ends the session.
+            with suppress(Failure), self.asking(f"renaming {TEMPORARY}"):
+                self.sftp_client.posix_rename(TEMPORARY, OUTPUT.name)
+                return None
+            return refusal
+        except Failure as failure:
+            return failure
+        return None
 
 
 def is_new(now: State, old: State, content: bytes) -> bool:
@@ -1125,69 +1016,48 @@ def is_new(now: State, old: State, content: bytes) -> bool:
 
 def clever_server() -> tuple[str, int]:
     """The host and port that CLEVER_SFTP_ADDRESS names. Raises Failure if it is not an address."""
-    address = CLEVER_SFTP_ADDRESS if "://" in CLEVER_SFTP_ADDRESS else f"//{CLEVER_SFTP_ADDRESS}"
-    with suppress(ValueError):
-        parts = urlsplit(address)
-        host = parts.hostname or ""
-        has_more = parts.username or parts.path.strip("/") or parts.query or parts.fragment
-        # What people put into the wrong variable.
-        mistaken = [CLEVER_SFTP_USERNAME.lower(), CLEVER_SFTP_PASSWORD.lower()]
-        if re.fullmatch(r"[\w.:-]+", host) and not has_more and host not in mistaken:
-            return host, 22 if parts.port is None else parts.port
-    # The address itself is not shown: it may hold a password.
-    line = "CLEVER_SFTP_ADDRESS is not an address. Set it to sftp.clever.com or to host:port"
-    raise Failure(f"{line}, without a user name, a password or a folder", status=2)
+    form = r"(?:\w+://)?(\[[\w.:]+\]|[\w.-]+)(?::(\d{1,5}))?/?"
+    address = re.fullmatch(form, CLEVER_SFTP_ADDRESS)
+    # A user name or password that was put into the wrong variable must not be shown.
+    if not address or address[1] in (CLEVER_SFTP_USERNAME, CLEVER_SFTP_PASSWORD):
+        line = "CLEVER_SFTP_ADDRESS is not an address. Set it to sftp.clever.com or to host:port"
+        raise Failure(f"{line}, without a user name, a password or a folder", status=2)
+    return address[1].strip("[]").lower(), int(address[2] or 22)
 
 
 def only_the_known_key(host: str, port: int) -> pysftp.CnOpts:
-    """pysftp's options: the server must have the first key that known_hosts has for it.
-
-    The format is described in the manual page sshd(8). Raises Failure if there is no key.
-    """
+    """pysftp's options: the server must have the key that known_hosts has; see sshd(8)."""
     with step("reading known_hosts", KEYS):
         known = paramiko.HostKeys(str(KNOWN_HOSTS))
         keys = known.lookup(f"[{host}]:{port}") or known.lookup(host)
         if not keys:
             raise LookupError(f"it has no key of {host}, port {port}")
-        key_type, key = next(iter(keys.items()))
         options = pysftp.CnOpts(str(KNOWN_HOSTS))
-    # pysftp takes one key, and looks for it by the host's name without a port.
+    # pysftp takes the first key of the host, which it would look for without a port.
     options.hostkeys = paramiko.HostKeys()
-    options.hostkeys.add(host, key_type, key)
+    options.hostkeys[host] = dict(keys)
     return options
 
 
 # The district's other files in Clever's folder, written in upper or lower case: Clever refuses a
 # section whose school or lead teacher is not in them.
 ID_FILES = {"schools.csv": "School_id", "teachers.csv": "Teacher_id"}
-Ids = dict[str, dict[str, str]]  # by column: the ids that Clever knows, with schools' names
+Ids = dict[str, dict[str, str]]  # by column: the ids in these files, each with its School_name
 
 
 class Found(NamedTuple):
     """What lies in Clever's folder."""
 
-    state: State  # of its Sections.csv
-    content: bytes | None  # of its Sections.csv; None if it cannot be read
-    why_unread: str  # "" if it was read
-    ids: Ids
+    state: State = None  # of its Sections.csv
+    content: bytes | None = None  # of that; None if there is none, or it cannot be read
+    why_unread: str = ""  # "" if it was read, or there is none
+    ids: Ids = {}
 
 
-def look(dry_run: bool) -> Found | None:
-    """What lies in Clever's folder; None if Clever's variables are not set. Raises Failure."""
-    if not CLEVER_SFTP_ADDRESS:
-        log.info("not looked at Clever: no CLEVER_ variable is set")
-        return None
-    host, _ = clever_server()
-    # What errors begin with: to look is a part of uploading.
-    doing = f"looking at {host}" if dry_run else f"uploading to {host}"
-    return trying(doing, lambda: look_at_clever(doing))
-
-
-def look_at_clever(doing: str) -> Found:
-    """Log in, and read what there is. Raises Failure."""
+def look(doing: str) -> Found:
+    """Log in to Clever, and read what there is. Raises Failure."""
     log.info("looking at what Clever has")
     with Clever(doing) as clever:
-        clever.list_folder()
         for name in clever.entries:
             if name != OUTPUT.name and name.lower() == OUTPUT.name.lower():
                 log.info("Clever's folder also has %s, and Clever may read either", name)
@@ -1196,142 +1066,133 @@ def look_at_clever(doing: str) -> Found:
             try:
                 ids[column] = ids_in(clever, name, column)
             except (Refused, ValueError) as error:
-                level = logging.WARNING if isinstance(error, ValueError) else logging.INFO
-                why_not = cause(error.__cause__ or error)
-                log.log(level, "ids are not compared with Clever's %s: %s", name, why_not)
-        # If the list is whole, what is not in it is not there.
-        is_listed = clever.are_all_listed or OUTPUT.name in clever.entries
-        state = clever.entries.get(OUTPUT.name) if is_listed else clever.state(OUTPUT.name)
+                why_not = error.__cause__ or error
+                level = logging.WARNING if isinstance(why_not, ValueError) else logging.INFO
+                log.log(level, "ids are not compared with Clever's %s: %s", name, cause(why_not))
+        state = clever.state(OUTPUT.name)
         try:
             content = clever.read(OUTPUT.name, state) if state else None
             return Found(state, content, "", ids)
-        except (Refused, ValueError) as error:
-            return Found(state, None, cause(error.__cause__ or error), ids)
+        except Refused as refusal:
+            return Found(state, None, cause(refusal.__cause__), ids)
 
 
 def ids_in(clever: Clever, file_name: str, column: str) -> dict[str, str]:
-    """The ids in a column of a file in Clever's folder, with the schools' names.
-
-    Raises Refused, or ValueError if it cannot be read.
-    """
-    states = [state for name, state in clever.entries.items() if name.lower() == file_name]
-    if not states:
+    """The ids in a column of a file, with the schools' names. Raises Refused or ValueError."""
+    names = [name for name in clever.entries if name.lower() == file_name]
+    if not names:
         raise Refused("there is none in the list of the folder")
     return {
-        clean(row.get(column)): clean(row.get("School_name"))
-        for state in states
-        for row in csv_rows(clever.read(state.filename, state), column)
+        clean(row[column]): clean(row.get("School_name"))
+        for name in names
+        for row in csv_rows(clever.read(name, clever.entries[name]), column)
     }
-
-
-END = "\x04"  # a last line for csv_rows: it is not met if an open quote swallows it
 
 
 def csv_rows(content: bytes, *needed: str) -> Iterator[dict[str, str]]:
     """The rows of a file in any usual form of CSV, by columns that are written as in columns().
 
-    Raises ValueError if it lacks a column that is needed, or ends inside a quoted text: that would
-    hide all lines from there on.
+    Raises ValueError if it lacks a column that is needed, or has a quote that is never closed.
     """
     csv.field_size_limit(sys.maxsize)
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     text = io.TextIOWrapper(io.BytesIO(content), encoding, errors="replace")
-    lines = chain((line.replace("\0", "") for line in text), [END])
-    header = next(lines)
+    header = text.readline().replace("\0", "")
     separator = max(",;\t", key=header.count)
-    names = next(csv.reader([header], delimiter=separator))
+    names = next(csv.reader([header], delimiter=separator), [])
     keys = [name.strip().capitalize().replace(" ", "_") for name in names]
     if not set(needed) <= set(keys):
         raise ValueError(f"it has no columns {', '.join(needed)}")
-    reader = csv.reader(lines, delimiter=separator)
-    lines_read = 1  # the header
-    for row in reader:
-        if row == [END]:
-            return
-        first_line = lines_read + 1  # of this row
-        lines_read = reader.line_num + 1
-        yield dict(zip(keys, row, strict=False))
-    raise ValueError(f"line {first_line} cannot be read: a quote in it is never closed")
+    lines = (line.replace("\0", "") for line in text)
+    rows = csv.reader(lines, delimiter=separator, strict=True)
+    first_line = 2  # of the next row
+    try:
+        for row in rows:
+            yield dict(zip_longest(keys, row, fillvalue=""))
+            first_line = rows.line_num + 2
+    except csv.Error:
+        line = f"line {first_line} cannot be read: a quote in it is not closed as it should be"
+        raise ValueError(line) from None
 
 
 class Before(NamedTuple):
     """What the new sections are compared with."""
 
     source: str  # what that is; why there is nothing, if there are no sections
-    content: bytes | None = None  # as it was read
     sections: dict[str, Section] = {}  # by Section_id
-    columns: Collection[str] = ()  # that it has
 
 
-def what_clever_has(
-    found: Found | None, last_file: bytes | None, district: District, force: bool
-) -> Before:
-    """Clever's own sections; if they cannot be read, those of the last upload.
-
-    `found` is None if nobody has looked, `last_file` the Sections.csv that lay here. Raises Failure
-    if there are neither: then only --force uploads.
-    """
+def what_clever_has(found: Found, last: bytes | None, district: District, force: bool) -> Before:
+    """Clever's own sections; if they cannot be read, those of the last upload. Raises Failure."""
     copy = bytes_of(UPLOADED)
-    sources = {UPLOADED.name: copy}
-    reasons = []
-    if found:
-        is_other = found.content not in (None, copy, last_file)
-        if copy is not None and (is_other or not found.state):
-            log.warning(
-                f"somebody else has changed Clever's {OUTPUT.name} since the last upload. The next "
-                f"upload replaces it, and keeps it as {PREVIOUS.name}"
-            )
-        if not found.state:
-            return Before("first upload")
+    if copy is not None and not found.why_unread and found.content not in (copy, last):
+        what_happens = f"The next upload replaces it, and keeps it as {PREVIOUS.name}"
+        log.warning(f"somebody else has changed Clever's {OUTPUT.name}. {what_happens}")
+    if not found.state:
+        return Before("first upload")
+    why_not = found.why_unread
+    if found.content is not None:
         day = datetime.fromtimestamp(found.state.st_mtime or 0)
-        sources = {f"Clever's {OUTPUT.name} of {day:%b %d}": found.content} | sources
-        reasons = [found.why_unread] if found.why_unread else []
-    for source, content in sources.items():  # in this order
-        if content is None:
-            continue
-        if reasons:
-            log.info("Clever's %s cannot be compared: %s", OUTPUT.name, reasons[0])
         try:
-            return read_sections(content, source, district)
+            return read_sections(found.content, f"Clever's {OUTPUT.name} of {day:%b %d}", district)
         except ValueError as error:
-            reasons.append(f"{source}: {error}")
-    if found and not force:
+            why_not = str(error)
+    log.info("Clever's %s cannot be compared: %s", OUTPUT.name, why_not)
+    before = last_upload(district)
+    if not before.sections and not force:  # only that replaces anything unseen
         raise Failure(
-            f"Clever's {OUTPUT.name} cannot be compared ({'; '.join(reasons)}), and there is no "
-            f"copy of the last upload that can. Look at it in Clever, and at {OUTPUT.name} here; "
-            "if that is right, run once with --force, which uploads it anyway"
+            f"Clever's {OUTPUT.name} cannot be compared ({why_not}), nor a copy of an upload. If "
+            f"{OUTPUT.name} here is right, run once with --force, which uploads it anyway"
         )
-    log.info("nothing is compared: %s", "; ".join(reasons) or "there is no copy of an upload")
-    return Before("not compared")
+    return before
+
+
+def last_upload(district: District) -> Before:
+    """The sections of the last upload; none, which is logged, if no copy of it can be read."""
+    copy = bytes_of(UPLOADED)
+    try:
+        if copy is None:
+            raise ValueError("there is none")
+        return read_sections(copy, UPLOADED.name, district)
+    except ValueError as error:
+        log.info("nothing is compared: %s: %s", UPLOADED.name, error)
+        return Before("not compared")
 
 
 def read_sections(content: bytes, source: str, district: District) -> Before:
     """The sections in a file. Raises ValueError if it is no sections file."""
     sections: dict[str, Section] = {}
-    there: set[str] = set()
+    lacking: set[str] = set()
     for row in csv_rows(content, "School_id", "Section_id", "Teacher_id"):
-        there |= row.keys()
+        section_id = clean(row["Section_id"])
+        new = district.sections.get(section_id)
+        lacking = set(columns()) - row.keys()
+        if lacking and new:  # what is not there does not count as changed
+            row |= {c: value for c, value in zip(columns(), new.row(), strict=True) if c in lacking}
         school_id, section_id, *others = [clean(row.get(column)) for column in columns()]
         staff = tuple(teacher for teacher in others[:MAX_STAFF] if teacher)
         section = Section(school_id, section_id, staff, *others[MAX_STAFF:])
-        new = district.sections.get(section_id)
         if section_id:  # and no blank line; of two with one id, Clever takes the first
             # Most are as they were: of these, memory need not hold a second one.
             sections.setdefault(section_id, new if new == section else section)
     if not sections:
-        return Before("first upload", content)
+        return Before("first upload")
     log.info("comparing with %s, %s", source, count(len(sections), "section"))
-    lacking = [column for column in columns() if column not in there]
     if lacking:
-        log.info("it lacks these columns, which are not compared: %s", ", ".join(lacking))
-    return Before(source, content, sections, there)
+        names = ", ".join(column for column in columns() if column in lacking)
+        log.info("it lacks these columns, which are not compared: %s", names)
+    return Before(source, sections)
 
 
 class Change(NamedTuple):
-    """A section that is added or removed, or one value of a section that is changed."""
+    """A section that is added or removed, or one changed value: a row of Sections.changes.csv."""
 
     kind: str  # added, removed or changed
-    section: Section
+    school_id: str
+    school_name: str
+    section_id: str
+    course: str
+    period: str
     column: str = ""
     before: str = ""
     after: str = ""
@@ -1339,25 +1200,25 @@ class Change(NamedTuple):
 
 def changes_between(before: Before, district: District) -> Iterator[Change]:
     """What an upload would change in Clever, if there is something to compare with."""
-    if not before.sections:
-        return
-    for section_id, new in district.sections.items():
+    all_sections = before.sections | district.sections if before.sections else {}
+    for section_id, section in all_sections.items():
         old = before.sections.get(section_id)
-        if old is None:
-            yield Change("added", new)
-        elif old != new:
-            for column, was, becomes in zip(columns(), old.row(), new.row(), strict=True):
-                if was != becomes and column in before.columns:
-                    yield Change("changed", new, column, was, becomes)
-    for section_id, old in before.sections.items():
-        if section_id not in district.sections:
-            yield Change("removed", old)
+        new = district.sections.get(section_id)
+        if old == new:
+            continue
+        name = district.schools.get(section.school_id, "")
+        about = (section.school_id, name, section_id, section.course_name, section.period)
+        if not old or not new:
+            yield Change("removed" if old else "added", *about)
+            continue
+        for column, was, becomes in zip(columns(), old.row(), new.row(), strict=True):
+            if was != becomes:
+                yield Change("changed", *about, column, was, becomes)
 
 
 def summary(changes: list[Change]) -> str:
     """How much changes, such as "+12, -3, 41 changed: Period 38, Teacher_id 3"."""
-    sections = {(change.kind, change.section.section_id) for change in changes}
-    kinds = Counter(kind for kind, _ in sections)
+    kinds = Counter(kind for kind, _ in {(change.kind, change.section_id) for change in changes})
     values = Counter(change.column for change in changes if change.column)
     counts = f"+{kinds['added']:,}, -{kinds['removed']:,}, {kinds['changed']:,} changed"
     per_column = ", ".join(f"{column} {number:,}" for column, number in values.most_common())
@@ -1368,18 +1229,12 @@ def tell_changes(changes: list[Change], before: Before, district: District) -> N
     """Write Sections.changes.csv, and log a line for each school that changes."""
     if not before.sections:
         return
-    header = ["kind", "school_id", "school_name", "section_id", "course", "period"]
-    rows = []
-    by_school: dict[str, list[Change]] = defaultdict(list)
-    for change in changes:
-        section = change.section
-        school = [section.school_id, district.schools.get(section.school_id, "")]
-        about = [section.section_id, section.course_name, section.period]
-        rows.append([change.kind, *school, *about, change.column, change.before, change.after])
-        by_school[section.school_id].append(change)
-    write(CHANGES, csv_bytes([*header, "column", "before", "after"], rows))
+    write(CHANGES, csv_bytes(Change._fields, changes))
     was = Counter(section.school_id for section in before.sections.values())
     is_now = Counter(section.school_id for section in district.sections.values())
+    by_school: dict[str, list[Change]] = defaultdict(list)
+    for change in changes:
+        by_school[change.school_id].append(change)
     for number in sorted(was.keys() | is_now.keys()):
         if by_school[number] or was[number] != is_now[number]:
             name = clean(f"{number} {district.schools.get(number, '')}")
@@ -1390,28 +1245,19 @@ def tell_changes(changes: list[Change], before: Before, district: District) -> N
 # ==== 4 check: what Clever would lose or refuse ===================================================
 
 # Why Clever would lose or refuse a section, and where to look for the reason.
-NOT_THERE = "not in the new file"
-NO_STAFF = "without any of their staff"
-NO_COURSE = "without their course name"
-NO_SCHOOL = "school not in Clever's schools file"
-NO_TEACHER = "lead teacher not in Clever's teachers file"
-WHERE_TO_LOOK = {
-    NOT_THERE: "in PowerSchool at schools (state_excludefromreporting), terms, sections",
-    NO_STAFF: "at TEACHER_ID_COLUMN, and in PowerSchool at sectionteacher, teachers",
-    NO_COURSE: "in PowerSchool at courses",
-    NO_SCHOOL: "at IGNORED_SCHOOLS, or the schools file",
-    NO_TEACHER: "at TEACHER_ID_COLUMN, or the teachers file",
-}
+NOT_THERE = "not in the new file (look at state_excludefromreporting, terms, sections)"
+NO_STAFF = "without any of their staff (look at TEACHER_ID_COLUMN, sectionteacher, teachers)"
+NO_COURSE = "without their course name (look in PowerSchool at courses)"
+NO_SCHOOL = "school not in Clever's schools file (look at IGNORED_SCHOOLS, or the schools file)"
+NO_TEACHER = "lead teacher not in Clever's teachers file (look at TEACHER_ID_COLUMN, or that file)"
 
 
 def check(before: Before, district: District, ids: Ids, options: argparse.Namespace) -> None:
-    """Raise Failure if Clever would lose or refuse too many sections, unless that is forced.
-
-    Only sections whose term has not ended count. What is not reason enough to stop is logged.
-    """
-    old = [section for section in before.sections.values() if lasts(section, options.date)]
-    new = [section for section in district.sections.values() if lasts(section, options.date)]
-    losses: Findings = defaultdict(list)  # "" is for those that are not lost
+    """Raise Failure if Clever would lose or refuse too many sections, unless that is forced."""
+    day = options.date
+    old = [section for section in before.sections.values() if lasts(section.term_end, day)]
+    new = [section for section in district.sections.values() if lasts(section.term_end, day)]
+    losses: Findings = defaultdict(list)
     for section in old:
         losses[why_lost(section, district.sections.get(section.section_id))].append(section)
     refusals: Findings = defaultdict(list)
@@ -1428,24 +1274,17 @@ def check(before: Before, district: District, ids: Ids, options: argparse.Namesp
     for number in sorted(schools.keys() - {section.school_id for section in new}):
         school = clean(f"{number} {district.schools.get(number, '')}")
         lost = count(schools[number], "section")
-        log.warning(
-            f"Clever loses school {school} with its {lost}. If that is wrong, look in PowerSchool "
-            "at its terms and state_excludefromreporting, and put the last file back by the README"
-        )
-
-
-def lasts(section: Section, today: date) -> bool:
-    """Whether a section's term has not ended; a term without a readable end has not."""
-    return read_day(section.term_end) >= today
+        what_to_do = "look in PowerSchool at its terms and exclusion, and put the last file back"
+        log.warning(f"Clever loses school {school} with its {lost}. If that is wrong, {what_to_do}")
 
 
 @cache
-def read_day(text: str) -> date:
-    """The day that is written as MM/DD/YYYY or YYYY-MM-DD; the end of time for anything else."""
+def lasts(term_end: str, today: date) -> bool:
+    """Whether a term has not ended, by its MM/DD/YYYY or YYYY-MM-DD; any other text never ends."""
     for form in ("%m/%d/%Y", "%Y-%m-%d"):
         with suppress(ValueError):
-            return datetime.strptime(text, form).date()
-    return date.max
+            return datetime.strptime(term_end, form).date() >= today
+    return True
 
 
 def why_lost(old: Section, new: Section | None) -> str:
@@ -1476,14 +1315,11 @@ def hold_back(verb: str, findings: Findings, total: int) -> None:
     for reason, sections in findings.items():
         schools = Counter(section.school_id for section in sections)
         counts = ", ".join(f"school {school}: {number:,}" for school, number in schools.items())
-        reasons.append(f"{len(sections):,} {reason} ({counts})")
+        reasons.append(f"{len(sections):,} {reason}, {counts}")
+    what = f"{verb} {len(found):,} of {total:,} sections that have not ended: {'; '.join(reasons)}"
     file = CHANGES if verb == "lose" else OUTPUT
-    places = ", ".join(WHERE_TO_LOOK[reason] for reason in findings)
-    raise Failure(
-        f"Clever would {verb} {len(found):,} of {total:,} sections that have not ended: "
-        f"{'; '.join(reasons)}. Look at {file.name}, and {places}; if all is right, run once with "
-        "--force, which uploads it anyway"
-    )
+    what_to_do = f"See {file.name}; if all is right, run once with --force, which uploads it anyway"
+    raise Failure(f"Clever would {what}. {what_to_do}")
 
 
 def are_too_many(sections: Collection[Section], total: int) -> bool:
@@ -1492,16 +1328,12 @@ def are_too_many(sections: Collection[Section], total: int) -> bool:
 
 
 def check_staff(old: list[Section], new: list[Section], force: bool) -> None:
-    """Say so if too many sections have no staff, and more than before: Clever refuses them.
-
-    That is no reason to stop, as before a term many have none yet. Raises Failure if all have none.
-    """
+    """Say so if too many sections have no staff, and more than before. Raises Failure if all."""
     without = [section for section in new if not section.staff]
     if new and len(without) == len(new) and not force:
-        raise Failure(
-            "PowerSchool shows no staff for any section. Look there at sectionteacher, teachers, "
-            "and at the settings that leave some out; --force uploads anyway"
-        )
+        what_to_do = "Look there at sectionteacher, teachers; --force uploads anyway"
+        raise Failure(f"PowerSchool shows no staff for any section. {what_to_do}")
+    # That some have none is no reason to stop: before a term, many have none yet.
     before = [section for section in old if not section.staff]
     if are_too_many(without, len(new)) and len(without) > len(before):
         total = count(len(new), "section")
@@ -1511,63 +1343,48 @@ def check_staff(old: list[Section], new: list[Section], force: bool) -> None:
 
 def check_summer(before: Before, today: date) -> None:
     """Check that it is summer if no school is in session. Raises Failure."""
-    lasting = [section for section in before.sections.values() if lasts(section, today)]
+    lasting = [section for section in before.sections.values() if lasts(section.term_end, today)]
     if len(lasting) > 2:  # as everywhere, two may be lost
-        raise Failure(
-            f"no school is in session, yet {len(lasting):,} of Clever's sections have not ended. "
-            "Look at this machine's date, and in PowerSchool at terms"
-        )
+        what = f"no school is in session, yet {len(lasting):,} of Clever's sections have not ended"
+        raise Failure(f"{what}. Look at this machine's date, and in PowerSchool at terms")
     log.info("no school is in session: nothing written, nothing uploaded")
 
 
 def warn_of_big_change(changes: list[Change], before: Before) -> None:
     """Say so if so many sections change that apps hold the sync: more than three quarters."""
     values = Counter(change.column for change in changes if change.column)
-    changed = len({change.section.section_id for change in changes if change.column})
+    changed = len({change.section_id for change in changes if change.column})
     if changed > 0.75 * len(before.sections):
-        column = values.most_common(1)[0][0]
+        [(column, _)] = values.most_common(1)
         total = count(len(before.sections), "section")
-        log.warning(
-            f"{changed:,} of Clever's {total} change, most of all in {column}: apps may hold the "
-            f"sync. Look at {CHANGES.name}, and at the settings"
-        )
+        line = f"{changed:,} of Clever's {total} change, most of all in {column}"
+        log.warning(f"{line}: apps may hold the sync. Look at {CHANGES.name}, and at the settings")
 
 
 # ==== 5 upload, 6 tell ============================================================================
 
 
-def upload(content: bytes, old: State) -> None:
+def upload(doing: str, content: bytes, old: State) -> None:
     """Replace Clever's Sections.csv; `old` is what was known of it before. Raises Failure."""
-    host, _ = clever_server()
-    doing = f"uploading to {host}"
-    log.info("uploading %.1f MB", len(content) / 1_000_000)
-    try:
-        trying(doing, lambda: send(doing, TEMPORARY, content, old))
-    except CannotRename as refusal:
-        log.info("Clever cannot rename, so %s is written in place: %s", OUTPUT.name, refusal)
-        trying(doing, lambda: send(doing, OUTPUT.name, content, old))
-
-
-def send(doing: str, name: str, content: bytes, old: State) -> None:
-    """Store the new file under a name, and rename it if it is the temporary one. Raises Failure."""
     with Clever(doing) as clever:
-        clever.store(name, content)
-        try:
-            if name == TEMPORARY:
-                clever.rename_temporary()
-        except Failure as failure:
-            if failure.is_final:
-                raise
-            # Perhaps only the answer was lost. The list of Clever's folder tells.
-            with Clever(doing) as another:
-                another.list_folder()
-                if not is_new(another.entries.get(OUTPUT.name), old, content):
-                    raise
+        clever.store(TEMPORARY, content)
+        problem = clever.rename_temporary()
+    if not problem:
+        return
+    # Perhaps only the answer was lost. The list of Clever's folder tells.
+    with Clever(doing) as another:
+        if is_new(another.entries.get(OUTPUT.name), old, content):
+            return
+        if not isinstance(problem, Refused):
+            raise problem
+        log.info("Clever cannot rename, so %s is written in place: %s", OUTPUT.name, problem)
+        another.store(OUTPUT.name, content)
 
 
 def keep_copies(content: bytes, old: bytes | None) -> None:
     """Keep what was uploaded and, if that is different, what Clever had before. Raises Failure."""
     try:
+        old = old or bytes_of(UPLOADED)  # if it could not be read, the last upload
         if old not in (None, content):
             write(PREVIOUS, old)
         write(UPLOADED, content)
@@ -1576,7 +1393,6 @@ def keep_copies(content: bytes, old: bytes | None) -> None:
 
 
 # ==== Starting ====================================================================================
-
 
 # For each form that a setting can have: what to write.
 FORMS = {
@@ -1590,15 +1406,12 @@ FORMS = {
     dict[str, str]: 'pairs of texts in braces, such as {"Mat": "Math"}; none is {}',
     dict[int, str]: 'numbers and texts in braces, such as {0: "Kindergarten"}; none is {}',
 }
-MAY_BE_0 = {"MAX_LOST", "RETRY_DELAY_SECONDS", "TERM_START_OFFSET_DAYS", "TERM_END_OFFSET_DAYS"}
 MAY_BE_EMPTY = {"TABLE_OWNER", "PRESCHOOL_GRADE"}
+MAY_BE_0 = {"MAX_LOST", "RETRY_DELAY_SECONDS", "TERM_START_OFFSET_DAYS", "TERM_END_OFFSET_DAYS"}
 
 
 def check_settings() -> None:
-    """Raise Failure if a setting does not have the form that is noted beside its name.
-
-    Settings are all that is written `NAME: form = value` at the top level of this file.
-    """
+    """Raise Failure if what is written `NAME: form = value` at the top has another form."""
     for name, form in sys.modules[__name__].__annotations__.items():
         value = globals()[name]
         is_right = has_form(value, form)
@@ -1642,26 +1455,22 @@ def check_variables(dry_run: bool) -> None:
 
 def parse_arguments() -> argparse.Namespace:
     """What the command line says: dry_run, force, date and verbose."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    as_written = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=as_written)
     add = parser.add_argument
     add("--dry-run", action="store_true", help="upload nothing; needs no CLEVER_ variable")
     add("--force", action="store_true", help="upload even if Clever loses or refuses many sections")
-    day = date.fromisoformat
-    add("--date", type=day, default=date.today(), help="run as if on YYYY-MM-DD")
+    add("--date", type=date.fromisoformat, default=date.today(), help="run as if on YYYY-MM-DD")
     add("-v", "--verbose", action="store_true", help="show what a terminal shows, also without one")
     add("--version", action="version", version=f"clever_sections.py {VERSION}")
     return parser.parse_args()
 
 
 def start_logging(verbose: bool) -> None:
-    """Start the log, which has everything, and what goes to the screen. Raises Failure.
-
-    A terminal shows progress. Without one, cron mails what is shown: only warnings and errors.
-    """
+    """Start the log, which has everything, and what goes to the screen. Raises Failure."""
     screen = logging.StreamHandler()
     screen.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    # A terminal shows progress. Without one, cron mails what is shown: only warnings and errors.
     is_watched = verbose or (sys.stderr and sys.stderr.isatty())
     screen.setLevel(logging.INFO if is_watched else logging.WARNING)
     log.addHandler(screen)
@@ -1676,9 +1485,10 @@ def start_logging(verbose: bool) -> None:
     form = "%(asctime)s %(levelname)s %(message)s"
     file.setFormatter(logging.Formatter(form, "%Y-%m-%d %H:%M:%S"))
     log.addHandler(file)
+    log.debug("clever_sections.py %s, Python %s", VERSION, sys.version.split()[0])
 
 
-def interrupted(number: int, frame: FrameType | None) -> NoReturn:
+def interrupted(number: int, frame: object) -> NoReturn:
     """Handle Ctrl-C, SIGTERM or a closed terminal: say so, and end before a library goes on."""
     log.error("interrupted: Clever has the old file or the whole new one")
     os._exit(128 + number)
@@ -1697,7 +1507,7 @@ def main() -> int:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, endings | {signal.SIGALRM})
     # A server that announces gigabytes must not fill this machine's memory.
     with suppress(ValueError, OSError):  # it may have a limit already
-        resource.setrlimit(resource.RLIMIT_AS, (MOST_MEMORY, resource.RLIM_INFINITY))
+        resource.setrlimit(resource.RLIMIT_AS, (3_000_000_000, resource.RLIM_INFINITY))
     # paramiko's threads would print what they raise; the job meets the same, and says it in a line.
     threading.excepthook = lambda args: None
     try:
@@ -1708,101 +1518,87 @@ def main() -> int:
         log.error("%s", failure)
         return failure.status
     except Exception as error:
-        place = traceback.extract_tb(error.__traceback__)[-1]
-        where = f"{Path(place.filename).name}, line {place.lineno}"
-        what = f"{type(error).__name__} {cause(error)}, {where}"
+        file, line, *_ = traceback.extract_tb(error.__traceback__)[-1]
+        what = f"{type(error).__name__} {cause(error)}, {Path(file).name}, line {line}"
         log.error("a bug in this script: %s. Please report this line", what)
         return 1
 
 
 # ==== What to do about an error ===================================================================
 
-CHECK_LOG_IN = "Check POWERSCHOOL_READ_USER and POWERSCHOOL_DB_PASSWORD"
-LOG_IN_REFUSED = (
-    "Check CLEVER_SFTP_USERNAME and CLEVER_SFTP_PASSWORD; if both are right, ask Clever's support "
-    "to let this account log in with a password"
-)
+LOG_IN_REFUSED = "Check CLEVER_SFTP_USERNAME and CLEVER_SFTP_PASSWORD, or ask Clever's support"
+LOG_IN_IS_SLOW = "Check its address and the firewalls, or set CONNECT_TIMEOUT_SECONDS higher"
+TRY_IS_SLOW = "If it is so every night, set TRY_TIMEOUT_MINUTES higher"
 
 # What python-oracledb says of a connect string that it cannot read.
-CONNECT_STRING_CODES = (
-    "DPY-(2049|2056|2059|3001|3029|4000|4017|4018|4021|4022|4026|4027|4028|4030|4032|4038)"
-)
+CONNECT_STRING_CODES = "DPY-(2049|2056|2059|3001|3029|4000|4017|4018|402[12678]|403[028])"
 
-# What a library says, after the place ("PowerSchool: ORA-01017: ..."), and what to do about it. The
-# first pattern that fits counts; {address} is the variable that has the server's address. The codes
-# are explained in Oracle's error help (ORA-) and in python-oracledb's documentation (DPY-).
+# What a library says, after the place and its class ("POWERSCHOOL_PROD_DB DatabaseError: ORA-..."),
+# and what to do about it. The first pattern that fits counts. The codes are explained in Oracle's
+# error help (ORA-) and in python-oracledb's documentation (DPY-).
 # First where trying again cannot help, or may lock an account.
 FINAL_ADVICE = {
-    f"^{KEYS}:": "Fetch Clever's host key as the README says in step 4",
-    "ORA-01017|ORA-01005": CHECK_LOG_IN,
+    f"^{KEYS}": "Fetch Clever's host key as the README says in step 4",
     "ORA-28000": "Have the account unlocked, and check POWERSCHOOL_DB_PASSWORD",
     "ORA-280(01|02|11)": "Have the password changed, and put it into POWERSCHOOL_DB_PASSWORD",
     "ORA-01045": "Have CREATE SESSION granted to the account",
     # Any other refusal of an account, also by a trigger of the district's own.
-    "ORA-28[0-9]{3}|ORA-04088|ORA-20[0-9]{3}": (
-        f"{CHECK_LOG_IN}; if both are right, ask whoever runs PowerSchool's database"
+    "ORA-01017|ORA-01005|ORA-28[0-9]{3}|ORA-04088|ORA-20[0-9]{3}": (
+        "Check POWERSCHOOL_READ_USER and POWERSCHOOL_DB_PASSWORD, or ask who runs the database"
     ),
     "ORA-00942|ORA-01031|ORA-41900": (
-        "Have SELECT granted to the account on the tables that the README names, and set "
-        "TABLE_OWNER if it has no synonyms for them"
+        "Have SELECT granted on the README's tables, and set TABLE_OWNER if it has no synonyms"
     ),
-    "ORA-00904": (
-        "Check TEACHER_ID_COLUMN and PERIOD_COLUMN, and that the account may read all columns"
-    ),
+    "ORA-00904": "Check TEACHER_ID_COLUMN and PERIOD_COLUMN, and the rights to read all columns",
     "ORA-01435": "Check TABLE_OWNER",
     "ORA-12660|Native Network Encryption|DPY-5016": (
-        "The database demands Oracle's own encryption, which this job cannot do. Ask for a TLS "
-        "port (tcps://), or use an SSH tunnel, as for a PowerSchool that is hosted"
+        "This job cannot do Oracle's own encryption. Ask for a TLS port (tcps://), or an SSH tunnel"
     ),
     "DPY-3010": "The database is older than Oracle 12.1, with which this job cannot work",
     "DPY-3015": "The password is stored in an old form. Have the same one set once more",
-    "^PowerSchool.*(CERTIFICATE|certificate|DPY-6002|DPY-2018|DPY-4026.*wallet)": (
+    "^POWERSCHOOL.*(CERTIFICATE|certificate|DPY-6002|DPY-2018|DPY-4026.*wallet)": (
         "Put the server's certificate in a wallet, and ?wallet_location=/its/folder after {address}"
     ),
     CONNECT_STRING_CODES: "Check the form of {address}: host:1521/service",
+    # The driver has met a value that Python cannot hold, such as a date in month 0.
+    "^POWERSCHOOL.* UnicodeDecodeError": "Look there for a text that is none",
+    "^POWERSCHOOL.* (Value|Overflow)Error|InvalidOperation": "Look there for a date that is none",
+    "'idna' codec": "Check the host's name in {address}",
     "Bad host key": (
         "Ask Clever's support whether their host key is a new one; if so, replace it in "
-        "known_hosts as the README says. Until then, another server may be answering"
+        "known_hosts as the README says"
     ),
     "no acceptable host key": (
-        "There is no common algorithm: the server has no key of the type in known_hosts, or signs "
-        "with SHA-1 only. Fetch the key anew as the README says, or ask Clever's support"
+        "There is no common algorithm. Fetch the key as the README says, or ask Clever's support"
     ),
     "Incompatible (ssh|version)": (
         "There is no common algorithm. Install a newer paramiko, or ask Clever's support for one"
     ),
-    "'idna' codec": "Check the host's name in {address}",
-    "^here.*(No space left|quota)": "Make room on this machine's disk",
-    "^here.*Read-only": "The disk is read-only. Set {address} to a folder that can be written",
-    "^here.*No such file": "Check {address}: the folder must be there",
-    "^here.*(Permission denied|not permitted)": (
-        "The user who runs the job must be able to write to it and to its folder. What a run as "
-        "another user has left there, give to that user with chown"
+    "^CLEVER_SECTIONS.*(No space left|quota)": "Make room on this machine's disk",
+    "^CLEVER_SECTIONS.*Read-only": "Set {address} to a folder that can be written",
+    "^CLEVER_SECTIONS.*No such file": "Check {address}: the folder must be there",
+    "^CLEVER_SECTIONS.*(Permission denied|not permitted)": (
+        "Give it, and all that lies in its folder, to the user who runs the job, with chown"
     ),
-    "^here.*Is a directory": "Remove or rename that folder",
 }
 ADVICE = {
     "DPY-6001|DPY-6003|ORA-12504|ORA-12505|ORA-12514": (
         "Check the service's name at the end of {address}; if it is right, the database may be down"
     ),
-    "ORA-01033|ORA-01034|ORA-01035|ORA-01089|ORA-01109|ORA-125[12][0-9]|DPY-6000": (
-        "The database is starting, stopping or in its backup. If it is so every night, run the job "
-        "at another hour"
+    "ORA-0103[345]|ORA-01089|ORA-01109|ORA-125[12][0-9]|DPY-6000|ORA-01555|ORA-01466": (
+        "If it is so every night, run the job at another hour: this may be the time of the backup"
     ),
     "DPY-4024": "If it is so every night, set QUERY_TIMEOUT_SECONDS higher",
-    "ORA-01555|ORA-01466": "If it is so every night, run the job at another hour",
-    "Errno -[0-9]|Name or service not known|name resolution|nodename nor servname": (
+    "Errno -[0-9]|not known|name resolution": (
         "Check the host's name in {address}, and this machine's DNS"
     ),
-    "Connection refused|ORA-12541": (
-        "Check host and port in {address}; if they are right, the server may be down"
-    ),
-    "^Clever.*no answer in time": "If it happens again, set CONNECT_TIMEOUT_SECONDS higher",
+    "Connection refused|ORA-12541": "Check host and port in {address}; the server may be down",
+    "^CLEVER_SFTP.*no answer in time": "If it happens again, set CONNECT_TIMEOUT_SECONDS higher",
     "No route to host|Network is unreachable|no answer in time|timed out": (
         "Check {address}, and the firewalls between this machine and the server"
     ),
-    "^Clever.*(No space|[Qq]uota|disk full)": "Ask Clever's support to make room for the file",
-    "^Clever.*(Permission denied|not permitted|[Aa]ccess ?[Dd]enied)": (
+    "^CLEVER_SFTP.*(No space|[Qq]uota|disk full)": "Ask Clever's support to make room for the file",
+    "^CLEVER_SFTP.*(Permission denied|not permitted|[Aa]ccess ?[Dd]enied)": (
         f"Ask Clever's support to let the account write {OUTPUT.name} and {TEMPORARY}"
     ),
 }

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from datetime import date
+from datetime import date, timedelta
 
 import district
 import pytest
@@ -48,65 +48,55 @@ def loses(sections: str, school: str) -> str:
 
 # --- What counts as lost ---
 
-ALL = "(school 100: 10, school 101: 10)"
+ALL = "school 100: 10, school 101: 10"
+NOT_THERE = "not in the new file (look at state_excludefromreporting, terms, sections)"
+NO_STAFF = "without any of their staff (look at TEACHER_ID_COLUMN, sectionteacher, teachers)"
+NO_COURSE = "without their course name (look in PowerSchool at courses)"
 
 
 @pytest.mark.parametrize(
-    ("sql", "counts", "look"),
+    ("sql", "counts"),
     [
         (
             "DELETE FROM sections WHERE id <= 3",
-            "3 of 20 sections that have not ended: 3 not in the new file "
-            "(school 100: 1, school 101: 2)",
-            "schools (state_excludefromreporting), terms, sections",
+            f"3 of 20 sections that have not ended: 3 {NOT_THERE}, school 100: 1, school 101: 2",
         ),
         (
             "UPDATE schools SET state_excludefromreporting = 1 WHERE id = 101",
-            "10 of 20 sections that have not ended: 10 not in the new file (school 101: 10)",
-            "schools (state_excludefromreporting), terms, sections",
+            f"10 of 20 sections that have not ended: 10 {NOT_THERE}, school 101: 10",
         ),
         (
             "DELETE FROM sectionteacher",
-            f"20 of 20 sections that have not ended: 20 without any of their staff {ALL}",
-            "at TEACHER_ID_COLUMN, and in PowerSchool at sectionteacher, teachers",
+            f"20 of 20 sections that have not ended: 20 {NO_STAFF}, {ALL}",
         ),
         (
             "UPDATE teachers SET users_dcid = users_dcid + 10000",
-            f"20 of 20 sections that have not ended: 20 without any of their staff {ALL}",
-            "at TEACHER_ID_COLUMN, and in PowerSchool at sectionteacher, teachers",
+            f"20 of 20 sections that have not ended: 20 {NO_STAFF}, {ALL}",
         ),
         (
             "DELETE FROM sectionteacher WHERE sectionid <= 3",
-            "3 of 20 sections that have not ended: 3 without any of their staff "
-            "(school 100: 1, school 101: 2)",
-            "at TEACHER_ID_COLUMN, and in PowerSchool at sectionteacher, teachers",
+            f"3 of 20 sections that have not ended: 3 {NO_STAFF}, school 100: 1, school 101: 2",
         ),
-        (
-            "DELETE FROM courses",
-            f"20 of 20 sections that have not ended: 20 without their course name {ALL}",
-            "courses",
-        ),
+        ("DELETE FROM courses", f"20 of 20 sections that have not ended: 20 {NO_COURSE}, {ALL}"),
         (
             "UPDATE courses SET course_name = ' ' WHERE course_number IN ('C1', 'C2', 'C3')",
-            "3 of 20 sections that have not ended: 3 without their course name "
-            "(school 100: 1, school 101: 2)",
-            "courses",
+            f"3 of 20 sections that have not ended: 3 {NO_COURSE}, school 100: 1, school 101: 2",
         ),
         (
             "DELETE FROM sections WHERE id = 1; DELETE FROM sectionteacher WHERE sectionid = 2;"
             " DELETE FROM courses WHERE course_number = 'C3'",
-            "3 of 20 sections that have not ended: ",
-            "schools (state_excludefromreporting), terms, sections",
+            f"3 of 20 sections that have not ended: 1 {NO_STAFF}, school 100: 1; "
+            f"1 {NOT_THERE}, school 101: 1; 1 {NO_COURSE}, school 101: 1",
         ),
     ],
 )
 def test_too_many_sections_would_be_lost(
-    guarded: Job, quiet: PowerSchool, clever: Clever, sql: str, counts: str, look: str
+    guarded: Job, quiet: PowerSchool, clever: Clever, sql: str, counts: str
 ) -> None:
     before = guarded.uploaded.read_bytes()
     district.change(quiet.database, sql)
     ended = guarded.run()
-    words = (f"ERROR Clever would lose {counts}", "in PowerSchool at ", look, FORCE)
+    words = (f"ERROR Clever would lose {counts}. See Sections.changes.csv; ", FORCE)
     check_held(guarded, ended, clever, before, *words)
     assert clever.stored == []
     assert guarded.output.read_bytes() != before  # to be looked at
@@ -234,12 +224,16 @@ def test_a_term_whose_end_is_no_date_has_not_ended(
         ("12/18/2026", date(2026, 12, 18)),
         ("2026-12-18", date(2026, 12, 18)),
         ("6/4/2027", date(2027, 6, 4)),
-        *((text, date.max) for text in ("", "soon", "00/00/0000", "13/45/2027", "06-04-27")),
-        ("6/4/99999", date.max),
     ],
 )
 def test_the_day_on_which_a_term_of_clevers_ends(text: str, day: date) -> None:
-    assert clever_sections.read_day(text) == day
+    assert clever_sections.lasts(text, day)
+    assert not clever_sections.lasts(text, day + timedelta(days=1))
+
+
+@pytest.mark.parametrize("text", ["", "soon", "00/00/0000", "13/45/2027", "06-04-27", "6/4/99999"])
+def test_what_is_no_date_never_ends(text: str) -> None:
+    assert clever_sections.lasts(text, date.max)
 
 
 def test_a_row_that_is_cut_off(
@@ -372,11 +366,11 @@ def test_what_changes_is_in_a_table_and_in_a_line_for_each_school(
     assert changes_of(guarded) == [
         ["changed", "100", "School 100", "2", "Course 2", "9", "Period", "2", "9"],
         ["changed", "100", "School 100", "2", "Course 2", "9", "Grade", "9", ""],
+        ["removed", "100", "School 100", "4", "Course 4", "4", "", "", ""],
         ["changed", "101", "East High", "1", "Course 1", "9", "Teacher_id", "5001", "5030"],
         ["changed", "101", "East High", "1", "Course 1", "9", "Period", "1", "9"],
-        ["added", "101", "East High", "99", "Course 7", "6", "", "", ""],
-        ["removed", "100", "School 100", "4", "Course 4", "4", "", "", ""],
         ["removed", "101", "East High", "3", "Course 3", "3", "", "", ""],
+        ["added", "101", "East High", "99", "Course 7", "6", "", "", ""],
     ]
     for line in [
         "INFO 100 School 100: 10 -> 9 sections (+0, -1, 1 changed: Period 1, Grade 1)\n",
@@ -462,7 +456,6 @@ def test_a_copy_cannot_be_kept(
     ended = guarded.run()
     assert ended.status == 1
     assert f"ERROR uploaded, but writing {name}: [Errno 21] " in ended.stderr
-    assert ended.stderr.endswith(". Remove or rename that folder\n")
     check_remote(clever, guarded.output.read_bytes())
     if name == "Sections.previous.csv":
         assert guarded.uploaded.read_bytes() == first_upload
@@ -514,7 +507,7 @@ def district_of(*sections: Section) -> District:
 
 def before_of(*sections: Section) -> Before:
     by_id = {one.section_id: one for one in sections}
-    return Before("Clever's", b"", by_id, set(clever_sections.columns()))
+    return Before("Clever's", by_id)
 
 
 @pytest.mark.parametrize(
@@ -522,13 +515,13 @@ def before_of(*sections: Section) -> Before:
     [
         (section("1"), section("1"), ""),
         (section("1"), section("1", school="101", period="9", term_end=""), ""),
-        (section("1"), None, "not in the new file"),
-        (section("1"), section("1", staff=""), "without any of their staff"),
-        (section("1"), section("1", staff="5002"), "without any of their staff"),
+        (section("1"), None, NOT_THERE),
+        (section("1"), section("1", staff=""), NO_STAFF),
+        (section("1"), section("1", staff="5002"), NO_STAFF),
         (section("1", staff="1 2"), section("1", staff="3 2"), ""),
         (section("1", staff=""), section("1", staff="5002"), ""),
         (section("1", staff=""), section("1", staff=""), ""),
-        (section("1"), section("1", course_name=""), "without their course name"),
+        (section("1"), section("1", course_name=""), NO_COURSE),
         (section("1"), section("1", course_name="Algebra"), ""),
         (section("1", course_name=""), section("1", course_name=""), ""),
     ],
@@ -538,8 +531,8 @@ def test_why_a_section_would_be_lost(old: Section, new: Section | None, reason: 
 
 
 IDS = {"School_id": {"100": "East High"}, "Teacher_id": {"5001": ""}}
-NO_TEACHER = "lead teacher not in Clever's teachers file"
-NO_SCHOOL = "school not in Clever's schools file"
+NO_TEACHER = "lead teacher not in Clever's teachers file (look at TEACHER_ID_COLUMN, or that file)"
+NO_SCHOOL = "school not in Clever's schools file (look at IGNORED_SCHOOLS, or the schools file)"
 
 
 @pytest.mark.parametrize(
@@ -590,20 +583,23 @@ def test_the_changes_between_two_files() -> None:
     five = section("5")
     old = before_of(one, two, three, four)
     changes = clever_sections.changes_between(old, district_of(one, new_two, new_three, five))
+    about_two = ("100", "East High", "2", "Algebra", "5")
+    about_three = ("101", "West High", "3", "Math", "3")
     assert sorted(changes) == [
-        Change("added", five),
-        Change("changed", new_two, "Course_name", "Math", "Algebra"),
-        Change("changed", new_two, "Period", "3", "5"),
-        Change("changed", new_three, "School_id", "100", "101"),
-        Change("changed", new_three, "Teacher_2_id", "2", ""),
-        Change("removed", four),
+        Change("added", "100", "East High", "5", "Math", "3"),
+        Change("changed", *about_two, "Course_name", "Math", "Algebra"),
+        Change("changed", *about_two, "Period", "3", "5"),
+        Change("changed", *about_three, "School_id", "100", "101"),
+        Change("changed", *about_three, "Teacher_2_id", "2", ""),
+        Change("removed", "100", "East High", "4", "Math", "3"),
     ]
 
 
 def test_a_column_that_is_not_there_is_no_change() -> None:
-    old = before_of(section("1", course_name="", period="4"))
-    old = old._replace(columns={"School_id", "Section_id", "Teacher_id", "Period"})
-    [change] = clever_sections.changes_between(old, district_of(section("1")))
+    new = district_of(section("1"))
+    file = b"School_id,Section_id,Teacher_id,Period\n100,1,5001,4\n"
+    old = clever_sections.read_sections(file, "Clever's", new)
+    [change] = clever_sections.changes_between(old, new)
     assert (change.column, change.before, change.after) == ("Period", "4", "3")
 
 
@@ -614,7 +610,7 @@ def test_a_first_upload_has_no_changes() -> None:
 
 def test_the_summary_of_changes() -> None:
     def change(kind: str, number: int, column: str = "") -> Change:
-        return Change(kind, section(str(number)), column)
+        return Change(kind, "100", "East High", str(number), "Math", "3", column)
 
     summary = clever_sections.summary
     assert summary([]) == "+0, -0, 0 changed"

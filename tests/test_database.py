@@ -125,11 +125,16 @@ ASK = "show this line to whoever runs PowerSchool's database"
         ("CONNECT", DROP, ASK, 3),
         ("PASSWORD", HALF, ASK, 3),
         ("CONNECT", "ORA-12514: no such service", "Check the service's name", 3),
-        ("CONNECT", "ORA-12528: blocked", "starting, stopping or in its backup", 3),
-        ("PASSWORD", "ORA-01033: ORACLE initialization or shutdown in progress", "its backup", 3),
+        ("CONNECT", "ORA-12528: blocked", "at another hour: this may be the time of the backup", 3),
+        (
+            "PASSWORD",
+            "ORA-01033: ORACLE initialization or shutdown in progress",
+            "time of the backup",
+            3,
+        ),
         ("PASSWORD", "ORA-28000: The account is locked.", "Have the account unlocked", 1),
         ("PASSWORD", "ORA-28001: the account has expired", "Have the password changed", 1),
-        ("PASSWORD", "ORA-20001: not from this host", "POWERSCHOOL_DB_PASSWORD; if both are", 1),
+        ("PASSWORD", "ORA-20001: not from this host", "POWERSCHOOL_DB_PASSWORD, or ask who", 1),
         ("PASSWORD", "ORA-01045: user lacks CREATE SESSION", "Have CREATE SESSION granted", 1),
     ],
 )
@@ -208,7 +213,7 @@ def test_the_next_try_waits(ready: Job, quiet: PowerSchool, clever: Clever) -> N
 @pytest.mark.parametrize(
     ("demand", "code", "advice"),
     [
-        (ENCRYPTION, "DPY-3001", "demands Oracle's own encryption"),
+        (ENCRYPTION, "DPY-3001", "cannot do Oracle's own encryption"),
         (OLD_RELEASE, "DPY-3010", "older than Oracle 12.1"),
         (OLD_VERIFIER, "DPY-3015", "Have the same one set once more"),
     ],
@@ -622,7 +627,7 @@ def test_a_text_that_is_cut_inside_a_character(
     assert [row[12:16] for row in rows if row[1] == "3"] == [[read, "C3", read, read]]
     assert [row[13] for row in rows if row[1] == "4"] == [read]
     assert {row[-1] for row in rows} >= {f"{read} 26-27", "Q2 26-27"}
-    assert f"school 1 of 2: 100 {read}, terms 4" in ended.log
+    assert f"school 1 of 2: 100 {read}, 4 terms" in ended.log
     assert "INFO a character that cannot be read: " in ended.log
 
 

@@ -33,7 +33,7 @@ def staff(row: dict[str, str]) -> list[str]:
 TEN_OF_ELEVEN_STAFF = "more staff than MAX_STAFF: 1 section (300 BIO.1)"
 STANDING = [
     f"INFO {TEN_OF_ELEVEN_STAFF}",
-    "INFO school 6 of 6: 400 Summer School, terms 0, sections 0",
+    "INFO school 6 of 6: 400 Summer School, 0 terms, 0 sections",
     "INFO no subject for credit type Mus: 4 sections (200 BAND.1, 200 BAND.2, 200 BAND.3, ...)",
     "INFO grade 100 cannot be read: 1 section (200 BAND.2)",
     "INFO grade 10 cannot be read: 2 sections (100 MA3.3, 310 ALG1.1)",
@@ -63,12 +63,12 @@ def test_the_log_names_every_school_and_the_totals(
 ) -> None:
     log = job.connect(powerschool, clever).run().log
     assert log.count(TEN_OF_ELEVEN_STAFF) == 1  # another section has just ten
-    assert "INFO school 1 of 6: 100 Lincoln Elementary, terms 3, sections 16\n" in log
-    assert "INFO school 2 of 6: 200 Carver Middle, terms 1, sections 7\n" in log
-    assert "INFO school 3 of 6: 300 Roosevelt High, terms 3, sections 8\n" in log
-    assert "INFO school 4 of 6: 310 Ridge Academy, terms 1, sections 3\n" in log
-    assert "INFO school 5 of 6: 320 Career Center, terms 1, sections 3\n" in log
-    assert "INFO school 6 of 6: 400 Summer School, terms 0, sections 0\n" in log
+    assert "INFO school 1 of 6: 100 Lincoln Elementary, 3 terms, 16 sections\n" in log
+    assert "INFO school 2 of 6: 200 Carver Middle, 1 term, 7 sections\n" in log
+    assert "INFO school 3 of 6: 300 Roosevelt High, 3 terms, 8 sections\n" in log
+    assert "INFO school 4 of 6: 310 Ridge Academy, 1 term, 3 sections\n" in log
+    assert "INFO school 5 of 6: 320 Career Center, 1 term, 3 sections\n" in log
+    assert "INFO school 6 of 6: 400 Summer School, 0 terms, 0 sections\n" in log
     assert "INFO 37 sections in 5 schools (first upload), uploaded, " in log.splitlines()[-1]
 
 
@@ -96,7 +96,7 @@ def test_a_terminal_sees_each_phase_each_school_and_what_stands(
     os.close(stderr)
     assert process.wait(timeout=120) == 0
     seen = os.read(terminal, 100_000).decode()
-    assert "INFO school 1 of 6: 100 Lincoln Elementary, terms 3, sections 16\r\n" in seen
+    assert "INFO school 1 of 6: 100 Lincoln Elementary, 3 terms, 16 sections\r\n" in seen
     assert re.search(r"INFO comparing with Clever's Sections.csv of \w+ \d+, 1 section\r\n", seen)
     assert "INFO 100 Lincoln Elementary: 1 -> 16 sections (+16, -1, 0 changed)\r\n" in seen
     assert "INFO uploading 0.0 MB\r\n" in seen
@@ -281,7 +281,7 @@ def test_dry_run_uploads_nothing(powerschool: PowerSchool, clever: Clever, job: 
 
 def test_verbose_shows_the_schools_without_a_terminal(quiet: PowerSchool, job: Job) -> None:
     ended = job.connect(quiet).run("--dry-run", "--verbose")
-    assert "INFO school 2 of 2: 101 School 101, terms 4, sections 10" in ended.stderr
+    assert "INFO school 2 of 2: 101 School 101, 4 terms, 10 sections" in ended.stderr
 
 
 @pytest.mark.parametrize(("days", "status"), [(0, "dry run"), (-1, "no school is in session")])

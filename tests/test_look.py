@@ -16,6 +16,8 @@ from powerschool import PowerSchool
 LOSE_SIX = "DELETE FROM sections WHERE id <= 6"
 LOSE_A_SCHOOL = "DELETE FROM terms WHERE schoolid = 101"
 SOMEBODY_ELSE = "somebody else has changed Clever's Sections.csv"
+NO_TEACHER = "lead teacher not in Clever's teachers file (look at TEACHER_ID_COLUMN, or that file)"
+NO_SCHOOL = "school not in Clever's schools file (look at IGNORED_SCHOOLS, or the schools file)"
 HEADER = b"School_id,Section_id,Teacher_id\n"
 
 
@@ -276,7 +278,7 @@ UNREADABLE = {
     "too large": "it is no file, or too large for one",
     "without a size": "",
     "a device": "it is no file, or too large for one",
-    "unclosed quote": "line 6 cannot be read: a quote in it is never closed",
+    "unclosed quote": "line 6 cannot be read: a quote in it is not closed as it should be",
     "garbage": "it has no columns School_id, Section_id, Teacher_id",
     "other columns": "it has no columns School_id, Section_id, Teacher_id",
 }
@@ -343,7 +345,8 @@ def test_an_unclosed_quote_in_the_copy(guarded: Job, clever: Clever, first_uploa
     guarded.uploaded.write_bytes(unclosed_quote(first_upload))
     ended = guarded.run()
     assert ended.status == 1
-    assert "not supported; Sections.uploaded.csv: line 6 cannot be read: a quote" in ended.stderr
+    assert "cannot be compared (not supported), nor a copy of an upload. " in ended.stderr
+    assert "nothing is compared: Sections.uploaded.csv: line 6 cannot be read: a qu" in ended.log
     check_remote(clever, first_upload)
     check_clean(guarded, ended)
 
@@ -468,8 +471,7 @@ def test_two_lead_teachers_who_are_not_known_are_a_remark(ready: Job, clever: Cl
     put_files(clever, teachers=without("5003", "5004"))
     ended = ready.run()
     check_uploaded(ready, ended, clever)
-    remark = "lead teacher not in Clever's teachers file: 2 sections (100 C4.4, 101 C3.3)\n"
-    assert f"INFO {remark}" in ended.log
+    assert f"INFO {NO_TEACHER}: 2 sections (100 C4.4, 101 C3.3)\n" in ended.log
 
 
 def test_a_co_teacher_who_is_not_known_is_no_matter(ready: Job, clever: Clever) -> None:
@@ -485,21 +487,19 @@ def test_a_wrong_column_at_the_first_upload(ready: Job, clever: Clever) -> None:
     ended = ready.run()
     words = (
         "ERROR Clever would refuse 20 of 20 sections that have not ended: "
-        "20 lead teacher not in Clever's teachers file (school 100: 10, school 101: 10). ",
-        "at TEACHER_ID_COLUMN, or the teachers file; ",
+        f"20 {NO_TEACHER}, school 100: 10, school 101: 10. ",
     )
     check_held(ready, ended, clever, OLD, *words)
     forced = ready.run("--force")
     check_uploaded(ready, forced, clever)
-    assert "INFO lead teacher not in Clever's teachers file: 20 sections (" in forced.log
+    assert f"INFO {NO_TEACHER}: 20 sections (" in forced.log
 
 
 def test_a_school_that_clever_does_not_know(ready: Job, clever: Clever) -> None:
     put_files(clever, schools=["100"])
     words = (
         "ERROR Clever would refuse 10 of 20 sections that have not ended: "
-        "10 school not in Clever's schools file (school 101: 10). ",
-        "at IGNORED_SCHOOLS, or the schools file; ",
+        f"10 {NO_SCHOOL}, school 101: 10. ",
     )
     check_held(ready, ready.run(), clever, OLD, *words)
     check_uploaded(ready, ready.set(IGNORED_SCHOOLS={101}).run(), clever, 10)
@@ -513,7 +513,7 @@ def test_a_section_that_lacks_both_counts_once(ready: Job, clever: Clever) -> No
         "lead teacher not in",
         "school not in",
         "at IGNORED_SCHOOLS, or the schools file",
-        "at TEACHER_ID_COLUMN, or the teachers file",
+        "at TEACHER_ID_COLUMN, or that file",
     )
     check_held(ready, ended, clever, OLD, *words)
 
@@ -560,8 +560,7 @@ def test_forms_of_the_teachers_file(ready: Job, clever: Clever, name: str, conte
     (clever.folder / name).write_bytes(text.encode(*encoding))
     ended = ready.run()
     check_uploaded(ready, ended, clever)
-    remark = "INFO lead teacher not in Clever's teachers file: 1 section (101 C3.3)\n"
-    assert remark in ended.log
+    assert f"INFO {NO_TEACHER}: 1 section (101 C3.3)\n" in ended.log
 
 
 @pytest.mark.parametrize(
@@ -572,7 +571,7 @@ def test_forms_of_the_teachers_file(ready: Job, clever: Clever, name: str, conte
         ("\x89PNG\r\n\x1a\n\0\0" * 99, "it has no columns Teacher_id"),
         (
             'School_id,Teacher_id,Name\n100,5001,x\n100,5002,x\n100,5003,"x\n100,5004,x\n',
-            "line 4 cannot be read: a quote in it is never closed",
+            "line 4 cannot be read: a quote in it is not closed as it should be",
         ),
     ],
 )

@@ -39,7 +39,9 @@ AS_A_USER = WITHOUT_PRIVILEGE if os.geteuid() == 0 else []
 needs_a_user = pytest.mark.skipif(
     os.geteuid() == 0 and not shutil.which("setpriv"), reason="setpriv is missing"
 )
-ADVICE_ON_PERMISSION = ". The user who runs the job must be able to write to it and to its folder. "
+ADVICE_ON_PERMISSION = (
+    ". Give it, and all that lies in its folder, to the user who runs the job, with chown\n"
+)
 # So that a busy machine, on which a step takes long, is not taken for a silent server.
 PATIENT = {"CONNECT_TIMEOUT_SECONDS": 60, "QUERY_TIMEOUT_SECONDS": 60}
 
@@ -144,7 +146,6 @@ def test_a_variable_in_another_encoding(
         "sftp://{password}:22/",
         "district-0042",
         "127.0.0.1:ssh",
-        "127.0.0.1:99999",
         "sftp://",
         "sftp clever com",
         "[::1",
@@ -349,7 +350,7 @@ def test_the_disk_is_full(ready: Job, clever: Clever) -> None:
         ("[Errno 122] Disk quota exceeded: 'Sections.csv'", "Make room on this machine's disk"),
         (
             "[Errno 30] Read-only file system: 'Sections.csv'",
-            "The disk is read-only. Set CLEVER_SECTIONS_FOLDER to a folder that can be written",
+            "Set CLEVER_SECTIONS_FOLDER to a folder that can be written",
         ),
         (
             "[Errno 2] No such file or directory: 'Sections.csv'",
@@ -427,7 +428,6 @@ def test_the_log_is_not_writable(ready: Job, clever: Clever) -> None:
     _, stderr = process.communicate(timeout=20)
     assert process.returncode == 1
     assert "opening the log: [Errno 21] Is a directory" in stderr
-    assert ". Remove or rename that folder\n" in stderr
     check_remote(clever, OLD)
 
 

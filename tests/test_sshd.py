@@ -19,7 +19,7 @@ from sshd import PASSWORD, Sshd, sshd
 
 GOLDEN = (Path(__file__).parent / "sample.csv").read_bytes()
 FAILED = "ERROR uploading to 127.0.0.1: "
-REFUSED = "Check CLEVER_SFTP_USERNAME and CLEVER_SFTP_PASSWORD; if both are right, ask Clever's"
+REFUSED = "Check CLEVER_SFTP_USERNAME and CLEVER_SFTP_PASSWORD, or ask Clever's support"
 WRONG = "Wrong-Lake-00"
 
 

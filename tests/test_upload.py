@@ -48,7 +48,7 @@ import clever_sections
 
 TEMPORARY = "Sections.csv.tmp"
 FAILED = "ERROR uploading to 127.0.0.1: "
-REFUSED = "Check CLEVER_SFTP_USERNAME and CLEVER_SFTP_PASSWORD; if both are right, ask Clever's"
+REFUSED = "Check CLEVER_SFTP_USERNAME and CLEVER_SFTP_PASSWORD, or ask Clever's support"
 IN_PLACE = "INFO Clever cannot rename, so Sections.csv is written in place: "
 # Limits for what ends by them only, of one try. A healthy step takes a twentieth of that.
 LOG_IN_LIMIT = {"CONNECT_TIMEOUT_SECONDS": 3, "CONNECT_ATTEMPTS": 1}
@@ -122,7 +122,8 @@ def test_a_leftover_of_the_same_size_does_not_pass_for_the_new_file(
     ended = ready.run()
     check_uploaded(ready, ended, clever)
     check_stored(clever, TEMPORARY)
-    assert f"storing {TEMPORARY}: it has not arrived whole" in ended.log
+    why = "it has not arrived whole" if remove else "[Errno 2] No such file"
+    assert f"storing {TEMPORARY}: {why}" in ended.log
     assert attempts(ended) == 2
 
 
@@ -195,28 +196,27 @@ def test_a_server_that_cannot_rename(
     if remove:
         faults.append(at("REMOVE", remove))
     clever.fault = one_of(*faults)
-    # A leftover that stays is told from the new file by its time, in seconds.
-    ended = ready.set(RETRY_DELAY_SECONDS=1, CONNECT_ATTEMPTS=2).run()
+    ended = ready.run()
     assert (ended.status, ended.stderr) == (0, "")
     others = [TEMPORARY] if remove else []
     check_remote(clever, new_file(ready), *others)
     assert clever.stored[-1] == ("Sections.csv", new_file(ready))
     assert ended.log.count(f"{IN_PLACE}uploading to 127.0.0.1: renaming {TEMPORARY}") == 1
     assert "Operation unsupported" in ended.log
-    assert attempts(ended) == (1 if extensions else 2)
+    assert attempts(ended) == 1
     check_clean(ready, ended)
 
 
 @pytest.mark.parametrize("wrong", [DROP, HALF])
 def test_a_line_that_breaks_over_posix_rename(ready: Job, clever: Clever, wrong: str) -> None:
-    """A server that can rename is not taken for one that cannot: nothing is written in place."""
+    """Whether it was done is seen in the list; if not, the file is written in place."""
     clever.extensions = True
     clever.fault = one_of(NO_RENAME, at("EXTENDED", wrong, times=1))
     ended = ready.run()
     check_uploaded(ready, ended, clever)
-    assert {name for name, _ in clever.stored} == {TEMPORARY}
-    assert IN_PLACE not in ended.log
-    assert attempts(ended) == (2 if wrong == DROP else 1)
+    check_stored(clever, TEMPORARY, *["Sections.csv"] * (wrong == DROP))
+    assert (IN_PLACE in ended.log) == (wrong == DROP)
+    assert attempts(ended) == 1
 
 
 def test_a_posix_rename_where_a_plain_one_is_refused(ready: Job, clever: Clever) -> None:
@@ -237,7 +237,7 @@ def test_a_file_of_the_same_size_is_written_in_place(ready: Job, clever: Clever)
     assert ended.status == 0
     assert clever.stored[-1] == ("Sections.csv", new_file(ready))
     assert "attempt 1: uploading to 127.0.0.1: storing Sections.csv: it has not arr" in ended.log
-    assert ended.log.count(IN_PLACE) == 1
+    assert ended.log.count(IN_PLACE) == attempts(ended) == 2
 
 
 # --- A rename whose answer is lost ---
@@ -272,7 +272,8 @@ def test_a_rename_that_was_not_done(
     ended = ready.run()
     check_failed(ready, ended, FAILED, local=new_file(ready))
     assert (clever.folder / "Sections.csv").read_bytes() == old
-    assert "INFO attempt 2: uploading to 127.0.0.1: renaming Sections.csv.tmp" in ended.log
+    step = "renaming Sections.csv.tmp" if wrong == DROP else "writing Sections.csv"
+    assert f"INFO attempt 2: uploading to 127.0.0.1: {step}: " in ended.log
 
 
 def test_a_first_upload_whose_rename_was_not_done(ready: Job, clever: Clever) -> None:
@@ -317,8 +318,7 @@ def test_whether_it_was_renamed_cannot_be_seen(ready: Job, clever: Clever) -> No
         ("WRITE", "No space left", f"writing {TEMPORARY}: No space left. Ask Clever's support"),
         ("WRITE", "Failure", f"writing {TEMPORARY}: refused without "),
         ("CLOSE .*tmp$", "Storing failed", f"storing {TEMPORARY}: it has not arrived whole. "),
-        ("CLOSE .*tmp$", LOSE, f"storing {TEMPORARY}: it has not arrived whole. "),
-        ("STAT .*tmp$", "Failure", f"looking at {TEMPORARY}: refused without "),
+        ("CLOSE .*tmp$", LOSE, f"storing {TEMPORARY}: [Errno 2] No such file. "),
     ],
 )
 def test_each_step_that_is_refused_is_named(
@@ -330,6 +330,13 @@ def test_each_step_that_is_refused_is_named(
     check_remote(clever, OLD)
     assert clever.stored == []
     assert attempts(ended) == 3
+
+
+def test_a_look_at_the_new_file_that_is_refused(ready: Job, clever: Clever) -> None:
+    clever.fault = at("STAT .*tmp$", "Failure")
+    words = f"{FAILED}storing {TEMPORARY}: refused without "
+    check_failed(ready, ready.run(), words, local=new_file(ready))
+    check_remote(clever, OLD, TEMPORARY)
 
 
 def test_who_may_not_write_is_told_whom_to_ask(ready: Job, clever: Clever) -> None:
@@ -400,12 +407,12 @@ def test_the_password_is_in_no_answer_of_the_server(ready: Job, clever: Clever) 
         ("CONNECT", 0, DROP, "logging in: ", []),
         ("INIT", 0, DROP, "logging in: ", []),
         ("LIST", 0, HALF, "listing the folder: ", []),
-        ("OPEN .* to read", 0, DROP, "opening Sections.csv: ", []),
+        ("OPEN .* to read", 0, DROP, "reading Sections.csv: ", []),
         ("READ", 0, HALF, "reading Sections.csv: ", []),
         ("OPEN .*tmp$", 0, HALF, f"opening {TEMPORARY}: ", []),
         ("WRITE", 1, HALF, f"writing {TEMPORARY}: ", []),
         ("CLOSE .*tmp$", 0, HALF, "", [TEMPORARY]),
-        ("STAT", 0, HALF, f"looking at {TEMPORARY}: ", []),
+        ("STAT", 0, HALF, f"storing {TEMPORARY}: ", [TEMPORARY]),
         ("RENAME", 0, DROP, f"renaming {TEMPORARY}", [TEMPORARY]),
     ],
 )
@@ -475,7 +482,7 @@ def test_the_line_is_cut_after_any_number_of_bytes(
         ("INIT", 1, f"logging in: {LOGGED_IN_TOO_LATE}", []),
         ("READ", 0, f"reading Sections.csv: {ANSWERED_TOO_LATE}", []),
         ("WRITE", 0, f"writing {TEMPORARY}: {ANSWERED_TOO_LATE}", []),
-        ("CLOSE .*tmp$", 0, f"looking at {TEMPORARY}: {ANSWERED_TOO_LATE}", []),
+        ("CLOSE .*tmp$", 0, f"storing {TEMPORARY}: {ANSWERED_TOO_LATE}", []),
         ("RENAME", 0, f"renaming {TEMPORARY}", [TEMPORARY]),
     ],
 )
