@@ -68,11 +68,9 @@ try:
     paramiko.DSSKey = None  # type: ignore[attr-defined]
     import pysftp
 except Exception as error:
-    sys.exit(
-        f"ERROR {' '.join(str(error).split()) or type(error).__name__}. Start the job with "
-        ".venv/bin/python; if that says the same, set it up again in this script's folder: "
-        "python3 -m venv --clear .venv && .venv/bin/pip install -r requirements.txt"
-    )
+    said = " ".join(str(error).split()) or type(error).__name__
+    again = "python3 -m venv --clear .venv && .venv/bin/pip install -r requirements.txt"
+    sys.exit(f"ERROR {said}. Start the job with .venv/bin/python, or set that up again: {again}")
 
 VERSION = "3.0"
 
@@ -110,8 +108,7 @@ SUBJECT_MAP: dict[str, str] = {
     "Hlt": "PE and health",
 }
 
-# The subject of single courses, whatever their credit type, such as {"ROBO1": "Science"}.
-COURSE_SUBJECTS: dict[str, str] = {}
+COURSE_SUBJECTS: dict[str, str] = {}  # of single courses, such as {"ROBO1": "Science"}; it wins
 
 # The letters in an expression are days of the schedule's cycle. True leaves them out: 3(A) becomes
 # 3, but 1(A) 2(B) and 1(B) 2(A) both become 1 2. False if A and B days hold different classes.
@@ -181,12 +178,11 @@ KNOWN_HOSTS = FOLDER / "known_hosts"  # Clever's host key: the password goes to 
 LOG = FOLDER / "clever_sections.log"  # what every run did
 LOCK = FOLDER / "clever_sections.lock"  # keeps two runs from working at once
 TEMPORARY = f"{OUTPUT.name}.tmp"  # the name in Clever under which a file is sent
-
 log = logging.getLogger("clever_sections")
 
-# What must stay open until this process ends, though nobody uses it any more: the lock, the
-# connection to the database, files read in Clever. (With an annotation it would be a setting.)
-KEPT = list[object]()
+# What stays open until this process ends. Python would close it as soon as nobody uses it, but a
+# silent database may never let itself be closed, and Clever stores a file again when it is closed.
+KEPT = list[object]()  # not `KEPT: list[object] = []`, which check_settings() takes for a setting
 
 
 # ==== When something fails: each error becomes one line for a person ==============================
@@ -206,16 +202,11 @@ class Refused(Failure):
     """The server has answered, and does not do it: the connection can still be used."""
 
 
-# Where a step can fail: the variable that has the address, and whom to ask if no advice fits.
+# Where a step can fail: what has its address. The patterns of advice, which stand last, tell by it.
 POWERSCHOOL = "POWERSCHOOL_PROD_DB"
 CLEVER = "CLEVER_SFTP_ADDRESS"
-KEYS = "known_hosts"  # the advice for these is always the same
+KEYS = "known_hosts"
 HERE = "CLEVER_SECTIONS_FOLDER"
-WHOM_TO_ASK = {
-    POWERSCHOOL: "whoever runs PowerSchool's database",
-    CLEVER: "Clever's support",
-    HERE: "whoever runs this machine",
-}
 BROKEN = "the connection broke"
 
 
@@ -227,7 +218,8 @@ def step(doing: str, place: str) -> Iterator[None]:
     except Failure:
         raise
     except Exception as error:
-        # paramiko raises OSError if the server refuses, and ValueError if its answer is no text.
+        # paramiko raises OSError if a server refuses, and ValueError if its words are no text; a
+        # time-out or a broken connection, also OSErrors, are no answers.
         no_answer = isinstance(error, (TimeoutError, ConnectionError)) or words(error) == BROKEN
         is_answer = isinstance(error, (OSError, ValueError)) and not no_answer
         what_to_do, is_final = advice(error, place)
@@ -246,21 +238,20 @@ def words(error: object) -> str:
 
 
 def advice(error: object, place: str) -> tuple[str, bool]:
-    """What to do about an error, and whether it is final; the tables stand last in this file."""
+    """What to do about an error, by the first pattern that fits, and whether it is final."""
     text = f"{place} {type(error).__name__}: {words(error)}"
-    for table in (FINAL_ADVICE, ADVICE):
-        for pattern, what_to_do in table.items():
-            if re.search(pattern, text, re.DOTALL):
-                return what_to_do.format(address=place), table is FINAL_ADVICE
-    return f"If it happens again, show this line to {WHOM_TO_ASK[place]}", False
+    table = FINAL_ADVICE | ADVICE
+    pattern = next(pattern for pattern in table if re.search(pattern, text, re.DOTALL))
+    return table[pattern].format(address=place), pattern in FINAL_ADVICE
 
 
 def cause(error: object) -> str:
     """What a library says of its error: on one line, not too long, and without secrets."""
     text = words(error)
     if text.startswith("DPY-"):
-        # The driver may quote the connect string, in which people may have put a password.
-        if re.match(CONNECT_STRING_CODES, text):  # it may have quotes and colons of its own
+        # The driver may quote the connect string, in which people may have put a password, and in
+        # which there may be quotes and colons.
+        if re.match(CONNECT_STRING_CODES, text):
             text = ": ".join(re.sub('".*"', '"..."', text, flags=re.DOTALL).split(": ")[:2])
         text = re.sub('"[^"]*"', '"..."', text)
     for secret in (POWERSCHOOL_DB_PASSWORD, CLEVER_SFTP_PASSWORD):
@@ -284,14 +275,14 @@ def time_limit(seconds: float, doing: str, what_to_do: str) -> Iterator[None]:
         raise too_late
 
     # Once more each second after that, as a library may be too busy to notice the first one.
-    outer_timer = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    outer_timer = signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # what is left of that limit
     outer_ring = signal.signal(signal.SIGALRM, ring)
     try:
         yield
-    except Exception as error:
-        if not is_over:
-            raise
-        raise too_late from error  # a library may have made an error of its own of it
+    except Exception:
+        if is_over:
+            raise too_late from None  # whatever a library has made of it
+        raise
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)  # 0 turns it off
         signal.signal(signal.SIGALRM, outer_ring)
@@ -315,7 +306,9 @@ def trying(doing: str, attempt: Callable[[], Any]) -> Any:
 def clean(value: object) -> str:
     """Any value as text on one line, without control characters; "" for None."""
     text = "" if value is None else str(value)
-    return " ".join(re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text).split())
+    if not text.isprintable():
+        text = re.sub(r"[\x00-\x1f\x7f-\x9f]", " ", text)
+    return " ".join(text.split())
 
 
 # ==== The night in six steps ======================================================================
@@ -334,14 +327,15 @@ def run(options: argparse.Namespace) -> None:
         check_summer(last_upload(district), options.date)  # Clever is not asked
         return
     # 2 write
-    last_file = bytes_of(OUTPUT)  # not somebody else's, if Clever has it
+    last_file = bytes_of(OUTPUT)  # before it is replaced: if Clever has this one, it is ours
     content = csv_bytes(columns(), (section.row() for section in district.sections.values()))
     write(OUTPUT, content)
     # 3 look
     if CLEVER_SFTP_ADDRESS:
+        # What errors begin with: to look is a part of uploading.
         doing = f"{'looking at' if options.dry_run else 'uploading to'} {clever_server()[0]}"
         found: Found = trying(doing, lambda: look(doing))
-        before = what_clever_has(found, last_file, district, options.force)
+        before = read_before(found, last_file, district, options.force)
         district.schools = found.ids.get("School_id", {}) | district.schools  # names, for the log
     else:  # in a dry run
         log.info("not looked at Clever: no CLEVER_ variable is set")
@@ -361,13 +355,11 @@ def run(options: argparse.Namespace) -> None:
     schools = count(len(district.in_session), "school")
     compared = summary(changes) if before.sections else before.source
     done = "dry run, not uploaded" if options.dry_run else "uploaded"
-    seconds = time.monotonic() - started
-    log.info("%s in %s (%s), %s, %.1f s", sections, schools, compared, done, seconds)
+    log.info(f"{sections} in {schools} ({compared}), {done}, {time.monotonic() - started:.1f} s")
 
 
 # ==== 1 read: what is asked of PowerSchool ========================================================
 
-# Schools, courses, roles and teachers are read once, and not again for each section.
 SCHOOLS_SQL = """
     SELECT school_number, name, high_grade, state_excludefromreporting
     FROM schools ORDER BY school_number
@@ -381,7 +373,8 @@ TEACHERS_SQL = f"""
     SELECT id, schoolid, {TEACHER_ID_COLUMN} AS teacher_id, email_addr, status
     FROM teachers ORDER BY id, schoolid, {TEACHER_ID_COLUMN}
 """
-# The terms of a school that may matter, in which isyearrec is 1 for the record of the whole year.
+# The terms of a school that may matter; isyearrec is 1 for the record of the whole year, which may
+# have the id of another term, and then comes after it.
 # A date before the year 1 is none, and Python could not hold it.
 TERMS_SQL = """
     SELECT id, yearid, abbreviation, isyearrec,
@@ -391,7 +384,7 @@ TERMS_SQL = """
     WHERE schoolid = :school AND yearid >= :first_year
     ORDER BY yearid, id, COALESCE(isyearrec, 0)
 """
-# Of a student who has dropped a section, or had it in another term, a row stays.
+# Of a student who has dropped a section, or had it in another term, a row stays, with that termid.
 ONLY_WITH_STUDENTS = "AND EXISTS (SELECT 1 FROM cc WHERE sectionid = s.id AND termid = s.termid)"
 # A term's sections, each with one row for each of its staff; one without staff has one row, too.
 # The order must be the same every night: Clever names a class after its course and first teacher.
@@ -436,8 +429,7 @@ class Section(NamedTuple):
     def row(self) -> list[str]:
         """A value for each of columns()."""
         school_id, section_id, staff, *others = self
-        blanks = [""] * (MAX_STAFF - len(staff))
-        return [school_id, section_id, *staff, *blanks, *others]
+        return [school_id, section_id, *staff, *[""] * (MAX_STAFF - len(staff)), *others]
 
 
 @cache
@@ -541,7 +533,7 @@ class PowerSchool:
         for row in self.query("courses", COURSES_SQL):
             self.courses.setdefault(key(row.course_number), row)
         self.roles = {row.id: row for row in self.query("roles", ROLES_SQL)}
-        self.teachers: dict[int, list[Row]] = defaultdict(list)  # by id, which two people may share
+        self.teachers: dict[int, list[Row]] = defaultdict(list)  # by id; two people may have one
         self.active: set[str] = set()  # Teacher_id of those who are active at any school
         for row in self.query("teachers", TEACHERS_SQL):
             self.teachers[row.id].append(row)
@@ -583,13 +575,13 @@ class PowerSchool:
         starts_by = today + timedelta(days=TERM_START_OFFSET_DAYS)
         ends_from = today - timedelta(days=TERM_END_OFFSET_DAYS)
         # A yearid is the calendar year in which the school year starts, less 1990. One that ended
-        # in these days may have started the year before.
+        # on that day may have started the calendar year before.
         binds = {"school": school.school_number, "first_year": ends_from.year - 1 - 1990}
         rows = self.query(f"terms of school {number}", TERMS_SQL, **binds)
         to_send: list[Term] = []
-        over: list[tuple[date, list[Term]]] = [(date.min, [])]  # years, each with its end
+        over: list[tuple[date, list[Term]]] = []  # the years that have ended, each with its end
         for yearid, year in groupby(rows, key=lambda row: row.yearid):
-            # Of two rows with one id the last counts: by the query's order the year's record.
+            # Of two rows with one id the last counts: the year's record.
             terms = terms_of(number, int(yearid) + 1990, {row.id: row for row in year}.values())
             if not terms:
                 log.info("school %s, yearid %s: no date, so it is left out", number, yearid)
@@ -600,7 +592,7 @@ class PowerSchool:
                 to_send += terms
             elif ends_from <= end < today:
                 over.append((end, terms))
-        return to_send or max(over)[1]
+        return to_send or max(over, default=(today, []))[1]
 
     def sections_of(self, school: Row, term: Term) -> Iterator[list[Row]]:
         """The rows of each section of a term, one for each of its staff."""
@@ -667,8 +659,10 @@ def terms_of(school: str, year: int, rows: Collection[Row]) -> list[Term]:
         what = f"school {school}, term {row.id}"
         spans.append((day_within(row.firstday, year, what), day_within(row.lastday, year, what)))
     days = [day for span in spans for day in span if day]
+    if not days:
+        return []
     terms = []
-    for row, (first_day, last_day) in zip(rows, spans, strict=True) if days else []:
+    for row, (first_day, last_day) in zip(rows, spans, strict=True):
         name = "Year" if row.isyearrec == 1 else clean(row.abbreviation)
         # A term without dates has those of its year.
         span = (first_day or min(days), last_day or max(days))
@@ -681,14 +675,8 @@ def day_within(moment: datetime | None, year: int, what: str) -> date | None:
     if moment and moment.year in (year, year + 1):
         return moment.date()
     if moment:  # A typing error: a year that ends in 2207 would never end.
-        log.info("%s: %s is not in its year, so it counts as no date", what, day_text(moment))
+        log.info(f"{what}: {moment:%m/%d/%Y} is not in its year, so it counts as no date")
     return None
-
-
-@cache
-def day_text(day: date) -> str:
-    """A day as MM/DD/YYYY."""
-    return f"{day.month:02}/{day.day:02}/{day.year:04}"
 
 
 def as_section(school: Row, term: Term, row: Row, course: Row, staff: list[str]) -> Section:
@@ -705,8 +693,8 @@ def as_section(school: Row, term: Term, row: Row, course: Row, staff: list[str])
         period=period(row.expression),
         subject=subject(row.course_number, course.credittype if course else None),
         grade=grade(row.grade_level, highest_grade),
-        term_start=day_text(term.first_day),
-        term_end=day_text(term.last_day),
+        term_start=f"{term.first_day:%m/%d/%Y}",
+        term_end=f"{term.last_day:%m/%d/%Y}",
         term_name=term.name,
     )
 
@@ -795,11 +783,11 @@ def latest(members: list[Member]) -> list[Member]:
 
 def check_district(district: District) -> None:
     """Log what the reading found. Raises Failure if it found nothing, though it should have."""
-    look = "Look at the settings that leave some out, and have the account granted the rights to"
+    what_to_do = "Look at the settings that leave some out, and have the account granted rights to"
     if not district.schools:
-        raise Failure(f"PowerSchool shows no school. {look} all rows of schools")
+        raise Failure(f"PowerSchool shows no school. {what_to_do} all rows of schools")
     if district.in_session and not district.sections:
-        raise Failure(f"PowerSchool shows no section. {look} all rows of sections")
+        raise Failure(f"PowerSchool shows no section. {what_to_do} all rows of sections")
     log_findings(district.remarks)
 
 
@@ -883,20 +871,12 @@ class Clever(pysftp.Connection):
     _transport: paramiko.Transport | None = None  # pysftp calls close() also if it has none
 
     def __init__(self, doing: str) -> None:
-        """Log in, and list the folder; `doing` is what errors begin with."""
+        """Log in; `doing` is what errors begin with."""
         self.doing = doing
+        self.entries: dict[str, paramiko.SFTPAttributes] = {}  # of the folder, by name
         # No library bounds a log-in; this limit is for all of it.
         with time_limit(CONNECT_TIMEOUT_SECONDS, f"{doing}: logging in", LOG_IN_IS_SLOW):
             self.log_in()
-        self.entries: dict[str, paramiko.SFTPAttributes] = {}  # of the folder, by name
-        self.are_all_listed = False
-        try:
-            with self.asking("listing the folder"):
-                for entry in islice(self.sftp_client.listdir_iter(read_aheads=5), MOST_NAMES):
-                    self.entries[entry.filename] = entry
-            self.are_all_listed = len(self.entries) < MOST_NAMES
-        except Refused as refusal:
-            log.info("Clever's folder cannot be listed: %s", cause(refusal.__cause__))
 
     def asking(self, what: str) -> AbstractContextManager[None]:
         """Say what was asked of Clever when that fails. Raises Refused or another Failure."""
@@ -913,8 +893,8 @@ class Clever(pysftp.Connection):
                 if not (self._transport and self._transport.is_authenticated()):
                     raise paramiko.AuthenticationException("the password is not enough")
         except Failure as failure:
-            # There is an auth_handler as soon as the password is sent. Then another try could lock
-            # the account, whatever the library says.
+            # There is an auth_handler as soon as the password is sent. If that is refused, another
+            # try could lock the account; only silence (time_limit) is tried again.
             if not (self._transport and self._transport.auth_handler):
                 raise
             said = cause(failure.__cause__)
@@ -936,10 +916,20 @@ class Clever(pysftp.Connection):
         if self._transport:
             self._transport.close()
 
+    def list_folder(self) -> None:
+        """Note which files are in the folder, if Clever tells."""
+        try:
+            with self.asking("listing the folder"):
+                found = islice(self.sftp_client.listdir_iter(read_aheads=5), MOST_NAMES)
+                self.entries = {entry.filename: entry for entry in found}
+        except Refused as refusal:
+            log.info("Clever's folder cannot be listed: %s", cause(refusal.__cause__))
+
     def state(self, name: str) -> State:
-        """What Clever knows of a file; if it gives no list, perhaps of one that begins like it."""
-        if self.are_all_listed or name in self.entries:
+        """What Clever knows of a file, by the list of the folder if there is a whole one."""
+        if name in self.entries or 0 < len(self.entries) < MOST_NAMES:
             return self.entries.get(name)
+        # This is not exact: asked for Sections.csv, Clever may tell of Sections.csv.tmp.
         with self.asking(f"looking at {name}"):
             try:
                 return self.stat(name)
@@ -949,8 +939,8 @@ class Clever(pysftp.Connection):
     def read(self, name: str, state: paramiko.SFTPAttributes) -> bytes:
         """What a file holds, of the size in `state`. Raises Refused if that cannot be had whole.
 
-        Clever's server stores a file again when it is closed, even if it was only read. That could
-        undo an upload of another job. So it is left open until the connection is gone.
+        Clever's server stores a file again when it is closed, even if it was only read, which could
+        undo an upload of another job. So it stays open until the connection is gone.
         """
         size = state.st_size or 0
         kind = stat.S_IFMT(state.st_mode or 0)  # 0 if the server does not tell
@@ -967,9 +957,9 @@ class Clever(pysftp.Connection):
 
     def store(self, name: str, content: bytes) -> None:
         """Store a file, and see that it has arrived. Raises Refused, too."""
-        with suppress(Refused), self.asking(f"removing {TEMPORARY}"):  # there may be no leftover
+        with suppress(Refused), self.asking(f"removing {TEMPORARY}"):  # a leftover, if any
             self.remove(TEMPORARY)
-            self.entries.pop(TEMPORARY, None)
+        before = self.state(name)
         with self.asking(f"opening {name}"):
             file = self.sftp_client.open(name, "wb")
         try:
@@ -988,7 +978,7 @@ class Clever(pysftp.Connection):
         with self.asking(f"storing {name}"):
             file.close()
             # The answer to that would tell whether it is stored, but paramiko discards it.
-            if not is_new(self.stat(name), self.entries.get(name), content):
+            if not is_new(self.stat(name), before, content):
                 raise OSError("it has not arrived whole")
 
     def rename_temporary(self) -> Failure | None:
@@ -997,7 +987,7 @@ class Clever(pysftp.Connection):
             with self.asking(f"renaming {TEMPORARY}"):
                 self.rename(TEMPORARY, OUTPUT.name)
         except Refused as refusal:
-            # Other servers than Clever's have posix-rename for that; Clever's ends the session.
+            # Other servers do that by posix-rename only. Clever's would end the session over it.
             with suppress(Failure), self.asking(f"renaming {TEMPORARY}"):
                 self.sftp_client.posix_rename(TEMPORARY, OUTPUT.name)
                 return None
@@ -1032,8 +1022,8 @@ def only_the_known_key(host: str, port: int) -> pysftp.CnOpts:
         keys = known.lookup(f"[{host}]:{port}") or known.lookup(host)
         if not keys:
             raise LookupError(f"it has no key of {host}, port {port}")
-        options = pysftp.CnOpts(str(KNOWN_HOSTS))
-    # pysftp takes the first key of the host, which it would look for without a port.
+        options = pysftp.CnOpts(str(KNOWN_HOSTS))  # without a file, it reads ~/.ssh/known_hosts
+    # pysftp looks for the host's name without a port, and takes the first key.
     options.hostkeys = paramiko.HostKeys()
     options.hostkeys[host] = dict(keys)
     return options
@@ -1058,6 +1048,7 @@ def look(doing: str) -> Found:
     """Log in to Clever, and read what there is. Raises Failure."""
     log.info("looking at what Clever has")
     with Clever(doing) as clever:
+        clever.list_folder()
         for name in clever.entries:
             if name != OUTPUT.name and name.lower() == OUTPUT.name.lower():
                 log.info("Clever's folder also has %s, and Clever may read either", name)
@@ -1066,7 +1057,7 @@ def look(doing: str) -> Found:
             try:
                 ids[column] = ids_in(clever, name, column)
             except (Refused, ValueError) as error:
-                why_not = error.__cause__ or error
+                why_not = error.__cause__ or error  # a damaged file is mailed, a missing one is not
                 level = logging.WARNING if isinstance(why_not, ValueError) else logging.INFO
                 log.log(level, "ids are not compared with Clever's %s: %s", name, cause(why_not))
         state = clever.state(OUTPUT.name)
@@ -1097,13 +1088,13 @@ def csv_rows(content: bytes, *needed: str) -> Iterator[dict[str, str]]:
     csv.field_size_limit(sys.maxsize)
     encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
     text = io.TextIOWrapper(io.BytesIO(content), encoding, errors="replace")
-    header = text.readline().replace("\0", "")
+    lines = (line.replace("\0", "") for line in text)  # which Python 3.10 does not read
+    header = next(lines, "")
     separator = max(",;\t", key=header.count)
     names = next(csv.reader([header], delimiter=separator), [])
     keys = [name.strip().capitalize().replace(" ", "_") for name in names]
     if not set(needed) <= set(keys):
         raise ValueError(f"it has no columns {', '.join(needed)}")
-    lines = (line.replace("\0", "") for line in text)
     rows = csv.reader(lines, delimiter=separator, strict=True)
     first_line = 2  # of the next row
     try:
@@ -1122,10 +1113,10 @@ class Before(NamedTuple):
     sections: dict[str, Section] = {}  # by Section_id
 
 
-def what_clever_has(found: Found, last: bytes | None, district: District, force: bool) -> Before:
+def read_before(found: Found, last_file: bytes | None, district: District, force: bool) -> Before:
     """Clever's own sections; if they cannot be read, those of the last upload. Raises Failure."""
     copy = bytes_of(UPLOADED)
-    if copy is not None and not found.why_unread and found.content not in (copy, last):
+    if copy is not None and not found.why_unread and found.content not in (copy, last_file):
         what_happens = f"The next upload replaces it, and keeps it as {PREVIOUS.name}"
         log.warning(f"somebody else has changed Clever's {OUTPUT.name}. {what_happens}")
     if not found.state:
@@ -1166,7 +1157,8 @@ def read_sections(content: bytes, source: str, district: District) -> Before:
     for row in csv_rows(content, "School_id", "Section_id", "Teacher_id"):
         section_id = clean(row["Section_id"])
         new = district.sections.get(section_id)
-        lacking = set(columns()) - row.keys()
+        if not sections:  # the first row tells for all
+            lacking = set(columns()) - row.keys()
         if lacking and new:  # what is not there does not count as changed
             row |= {c: value for c, value in zip(columns(), new.row(), strict=True) if c in lacking}
         school_id, section_id, *others = [clean(row.get(column)) for column in columns()]
@@ -1179,8 +1171,7 @@ def read_sections(content: bytes, source: str, district: District) -> Before:
         return Before("first upload")
     log.info("comparing with %s, %s", source, count(len(sections), "section"))
     if lacking:
-        names = ", ".join(column for column in columns() if column in lacking)
-        log.info("it lacks these columns, which are not compared: %s", names)
+        log.info("it lacks these columns, which are not compared: %s", ", ".join(sorted(lacking)))
     return Before(source, sections)
 
 
@@ -1236,7 +1227,7 @@ def tell_changes(changes: list[Change], before: Before, district: District) -> N
     for change in changes:
         by_school[change.school_id].append(change)
     for number in sorted(was.keys() | is_now.keys()):
-        if by_school[number] or was[number] != is_now[number]:
+        if by_school[number] or was[number] != is_now[number]:  # a section may change its school
             name = clean(f"{number} {district.schools.get(number, '')}")
             counts = f"{was[number]:,} -> {count(is_now[number], 'section')}"
             log.info("%s: %s (%s)", name, counts, summary(by_school[number]))
@@ -1298,10 +1289,11 @@ def why_lost(old: Section, new: Section | None) -> str:
 
 
 def why_refused(new: Section, ids: Ids) -> str:
-    """Why Clever would refuse a section for its ids; "" if it would not. Staff: check_staff."""
+    """Why Clever would refuse a section for its ids; "" if it would not."""
     # Without Clever's file, all are known.
     if new.school_id not in ids.get("School_id", [new.school_id]):
         return NO_SCHOOL
+    # Those without staff are counted by check_staff().
     is_known = not new.staff or new.staff[0] in ids.get("Teacher_id", new.staff)
     return "" if is_known else NO_TEACHER
 
@@ -1373,6 +1365,7 @@ def upload(doing: str, content: bytes, old: State) -> None:
         return
     # Perhaps only the answer was lost. The list of Clever's folder tells.
     with Clever(doing) as another:
+        another.list_folder()
         if is_new(another.entries.get(OUTPUT.name), old, content):
             return
         if not isinstance(problem, Refused):
@@ -1534,16 +1527,14 @@ TRY_IS_SLOW = "If it is so every night, set TRY_TIMEOUT_MINUTES higher"
 CONNECT_STRING_CODES = "DPY-(2049|2056|2059|3001|3029|4000|4017|4018|402[12678]|403[028])"
 
 # What a library says, after the place and its class ("POWERSCHOOL_PROD_DB DatabaseError: ORA-..."),
-# and what to do about it. The first pattern that fits counts. The codes are explained in Oracle's
-# error help (ORA-) and in python-oracledb's documentation (DPY-).
-# First where trying again cannot help, or may lock an account.
+# and what to do about it. The first pattern that fits counts. Oracle explains the codes that begin
+# with ORA-, python-oracledb those with DPY-. First, where trying again cannot help.
 FINAL_ADVICE = {
     f"^{KEYS}": "Fetch Clever's host key as the README says in step 4",
     "ORA-28000": "Have the account unlocked, and check POWERSCHOOL_DB_PASSWORD",
     "ORA-280(01|02|11)": "Have the password changed, and put it into POWERSCHOOL_DB_PASSWORD",
-    "ORA-01045": "Have CREATE SESSION granted to the account",
     # Any other refusal of an account, also by a trigger of the district's own.
-    "ORA-01017|ORA-01005|ORA-28[0-9]{3}|ORA-04088|ORA-20[0-9]{3}": (
+    "ORA-01017|ORA-01005|ORA-01045|ORA-28[0-9]{3}|ORA-04088|ORA-20[0-9]{3}": (
         "Check POWERSCHOOL_READ_USER and POWERSCHOOL_DB_PASSWORD, or ask who runs the database"
     ),
     "ORA-00942|ORA-01031|ORA-41900": (
@@ -1554,8 +1545,7 @@ FINAL_ADVICE = {
     "ORA-12660|Native Network Encryption|DPY-5016": (
         "This job cannot do Oracle's own encryption. Ask for a TLS port (tcps://), or an SSH tunnel"
     ),
-    "DPY-3010": "The database is older than Oracle 12.1, with which this job cannot work",
-    "DPY-3015": "The password is stored in an old form. Have the same one set once more",
+    "DPY-301[05]": "Ask for a newer database, or have the same password set once more",
     "^POWERSCHOOL.*(CERTIFICATE|certificate|DPY-6002|DPY-2018|DPY-4026.*wallet)": (
         "Put the server's certificate in a wallet, and ?wallet_location=/its/folder after {address}"
     ),
@@ -1568,11 +1558,9 @@ FINAL_ADVICE = {
         "Ask Clever's support whether their host key is a new one; if so, replace it in "
         "known_hosts as the README says"
     ),
-    "no acceptable host key": (
-        "There is no common algorithm. Fetch the key as the README says, or ask Clever's support"
-    ),
     "Incompatible (ssh|version)": (
-        "There is no common algorithm. Install a newer paramiko, or ask Clever's support for one"
+        "There is no common algorithm. Fetch the host key as the README says, install a newer "
+        "paramiko, or ask Clever's support for an algorithm that both have"
     ),
     "^CLEVER_SECTIONS.*(No space left|quota)": "Make room on this machine's disk",
     "^CLEVER_SECTIONS.*Read-only": "Set {address} to a folder that can be written",
@@ -1601,6 +1589,9 @@ ADVICE = {
     "^CLEVER_SFTP.*(Permission denied|not permitted|[Aa]ccess ?[Dd]enied)": (
         f"Ask Clever's support to let the account write {OUTPUT.name} and {TEMPORARY}"
     ),
+    "^POWERSCHOOL": "If it happens again, show this line to whoever runs PowerSchool's database",
+    "^CLEVER_SFTP": "If it happens again, show this line to Clever's support",
+    "": "If it happens again, show this line to whoever runs this machine",
 }
 
 

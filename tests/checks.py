@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from clever import Clever
 from job import Ended, Job
@@ -104,6 +104,17 @@ def check_uploaded(
     check_remote(clever, content, *other_files(clever))
     assert {name for name, _ in clever.stored} <= {"Sections.csv", "Sections.csv.tmp"}
     check_clean(job, ended)
+
+
+def check_attempts(ended: Ended, doing: str, words: Iterable[str]) -> None:
+    """The log has a line for each attempt that failed: it begins like that, and says these words.
+
+    The last one is no such line if the run failed.
+    """
+    lines = [line for line in ended.log.splitlines() if " INFO attempt " in line]
+    for line, said in zip(lines, words, strict=True):
+        assert f": {doing}" in line
+        assert said in line
 
 
 def new_file(job: Job, sections: int = 20) -> bytes:

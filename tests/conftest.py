@@ -2,7 +2,7 @@
 
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import district
@@ -13,10 +13,27 @@ from hosts import LIBRARY, Hosts
 from job import Job
 from powerschool import PowerSchool
 
+import clever_sections
+
 # A shell that starts the tests in the background has these ignored, and the job would inherit that.
 for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(number) == signal.SIG_IGN:
         signal.signal(number, signal.SIG_DFL)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "takes_long: it waits, or does a lot, so it starts early")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put a test that takes long at each eighth place from the first on.
+
+    So they are spread over all processes, and none of them has to be waited for at the end.
+    """
+    long = [item for item in items if item.get_closest_marker("takes_long")]
+    items[:] = [item for item in items if item not in long]
+    for number, item in enumerate(long):
+        items.insert(8 * number, item)
 
 
 @pytest.fixture
@@ -51,6 +68,26 @@ def ready(quiet: PowerSchool, clever: Clever, job: Job) -> Job:
     (clever.folder / "Sections.csv").write_bytes(OLD)
     job.output.write_bytes(OLD)
     return job.connect(quiet, clever).set(**QUICK)
+
+
+Inside = Callable[[Job], None]
+
+
+@pytest.fixture
+def inside(monkeypatch: pytest.MonkeyPatch) -> Inside:
+    """Connects clever_sections in this process as a job is, for tests that call its functions.
+
+    The drivers and the stand-ins are the same; what starting a process costs is saved.
+    """
+
+    def connect(job: Job) -> None:
+        for name, value in job.environment.items():
+            monkeypatch.setattr(clever_sections, name, value)
+        monkeypatch.setattr(clever_sections, "KNOWN_HOSTS", job.known_hosts)
+        monkeypatch.setattr(clever_sections, "UPLOADED", job.uploaded)
+        monkeypatch.setattr(clever_sections, "KEPT", [])  # nothing outlives the test
+
+    return connect
 
 
 @pytest.fixture(scope="session")

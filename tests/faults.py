@@ -38,3 +38,16 @@ def at(where: str, wrong: str, times: int = 1_000_000, after: int = 0) -> Fault:
         return wrong if after < seen <= after + times else None
 
     return fault
+
+
+def in_turn(*faults: Fault | None) -> Fault:
+    """A fault for each connection, in the order in which they are made. Further ones go well."""
+    number = -1  # of the connection
+
+    def fault(step: str) -> str | None:
+        nonlocal number
+        number += step == "CONNECT"
+        wrong = faults[number] if number < len(faults) else None
+        return wrong(step) if wrong else None
+
+    return fault

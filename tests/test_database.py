@@ -4,26 +4,39 @@ import re
 import shutil
 import socket
 import threading
-import time
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 
 import district
+import oracledb
 import pytest
-from checks import OLD, check_failed, check_remote, check_uploaded
+from checks import OLD, check_attempts, check_failed, check_remote, check_uploaded
 from clever import Clever
-from faults import BUSY, DEAF, DROP, ENDLESS, HALF, HANG, HUGE, TRICKLE, at
+from conftest import Inside
+from faults import BUSY, DEAF, DROP, ENDLESS, HALF, HANG, HUGE, TRICKLE, at, in_turn
 from hosts import Hosts, silent, tls_server
 from job import Ended, Job
 from powerschool import ENCRYPTION, OLD_RELEASE, OLD_VERIFIER, PowerSchool
 
+import clever_sections
+
 CONNECTING = "ERROR connecting to PowerSchool: "
+TODAY = date(2026, 11, 24)
 # So that a busy machine, on which a step takes long, is not taken for a silent database.
 PATIENT = {"CONNECT_TIMEOUT_SECONDS": 60, "QUERY_TIMEOUT_SECONDS": 60}
 
 
 def attempts(ended: Ended) -> int:
     return ended.log.count("INFO attempt ") + 1
+
+
+def failure_inside(inside: Inside, job: Job) -> clever_sections.Failure:
+    """How connecting to the database fails, or reading it, in this process."""
+    inside(job)
+    with pytest.raises(clever_sections.Failure) as caught:
+        clever_sections.read_powerschool(TODAY)
+    return caught.value
 
 
 def connections(powerschool: PowerSchool) -> int:
@@ -41,36 +54,8 @@ def connections(powerschool: PowerSchool) -> int:
             *("Check POWERSCHOOL_READ_USER and POWERSCHOOL_DB_PASSWORD", 1),
         ),
         (
-            *("POWERSCHOOL_DB_PASSWORD", "ORA-12514", "ORA-01017"),
-            *("Check POWERSCHOOL_READ_USER and POWERSCHOOL_DB_PASSWORD", 1),
-        ),
-        (
-            *("POWERSCHOOL_READ_USER", "nobody", "ORA-01017"),
-            *("Check POWERSCHOOL_READ_USER and POWERSCHOOL_DB_PASSWORD", 1),
-        ),
-        (
-            *("POWERSCHOOL_PROD_DB", "127.0.0.1:{port}/OTHER", 'Service "..." is not registered'),
-            *("Check the service's name at the end of POWERSCHOOL_PROD_DB", 3),
-        ),
-        (
             *("POWERSCHOOL_PROD_DB", "127.0.0.1:{closed}/PSPROD", "Connection refused"),
             *("Check host and port in POWERSCHOOL_PROD_DB", 3),
-        ),
-        (
-            *("POWERSCHOOL_PROD_DB", "nowhere.invalid/PSPROD", "[Errno -"),
-            *("Check the host's name in POWERSCHOOL_PROD_DB, and this machine's DNS", 3),
-        ),
-        (
-            *("POWERSCHOOL_PROD_DB", "ps..example.org:1521/PSPROD", "idna"),
-            *("Check the host's name in POWERSCHOOL_PROD_DB", 1),
-        ),
-        (
-            *("POWERSCHOOL_PROD_DB", "no_such_alias", "DPY-4027"),
-            *("Check the form of POWERSCHOOL_PROD_DB: host:1521/service", 1),
-        ),
-        (
-            *("POWERSCHOOL_PROD_DB", "(DESCRIPTION=(ADDRESS=(PROTOCOL=x)(HOST=a)))", "DPY-"),
-            *("Check the form of POWERSCHOOL_PROD_DB: host:1521/service", 1),
         ),
     ],
 )
@@ -85,15 +70,63 @@ def test_connecting_fails(
     advice: str,
     tries: int,
 ) -> None:
-    ready.environment[variable] = value.format(port=quiet.port, closed=closed_port)
+    ready.environment[variable] = value.format(closed=closed_port)
     ended = ready.set(**PATIENT).run()
-    if value == "ORA-12514":  # a password that is a word of a message
-        assert (ended.status, attempts(ended)) == (1, 1)
-        assert advice in ended.stderr
-        return
     check_failed(ready, ended, CONNECTING, words, f". {advice}")
     check_remote(clever, OLD)
     assert attempts(ended) == tries
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words", "advice", "is_final"),
+    [
+        # A password that is a word of a message.
+        (
+            *("POWERSCHOOL_DB_PASSWORD", "ORA-12514", "ORA-01017"),
+            *("Check POWERSCHOOL_READ_USER and POWERSCHOOL_DB_PASSWORD", True),
+        ),
+        (
+            *("POWERSCHOOL_READ_USER", "nobody", "ORA-01017"),
+            *("Check POWERSCHOOL_READ_USER and POWERSCHOOL_DB_PASSWORD", True),
+        ),
+        (
+            *("POWERSCHOOL_PROD_DB", "127.0.0.1:{port}/OTHER", 'Service "..." is not registered'),
+            *("Check the service's name at the end of POWERSCHOOL_PROD_DB", False),
+        ),
+        (
+            *("POWERSCHOOL_PROD_DB", "nowhere.invalid/PSPROD", "[Errno -"),
+            *("Check the host's name in POWERSCHOOL_PROD_DB, and this machine's DNS", False),
+        ),
+        (
+            *("POWERSCHOOL_PROD_DB", "ps..example.org:1521/PSPROD", "idna"),
+            *("Check the host's name in POWERSCHOOL_PROD_DB", True),
+        ),
+        (
+            *("POWERSCHOOL_PROD_DB", "no_such_alias", "DPY-4027"),
+            *("Check the form of POWERSCHOOL_PROD_DB: host:1521/service", True),
+        ),
+        (
+            *("POWERSCHOOL_PROD_DB", "(DESCRIPTION=(ADDRESS=(PROTOCOL=x)(HOST=a)))", "DPY-"),
+            *("Check the form of POWERSCHOOL_PROD_DB: host:1521/service", True),
+        ),
+    ],
+)
+def test_what_connecting_says(
+    inside: Inside,
+    ready: Job,
+    quiet: PowerSchool,
+    variable: str,
+    value: str,
+    words: str,
+    advice: str,
+    is_final: bool,
+) -> None:
+    ready.environment[variable] = value.format(port=quiet.port)
+    failure = failure_inside(inside, ready)
+    assert str(failure).startswith("connecting to PowerSchool: ")
+    assert words in str(failure)
+    assert f". {advice}" in str(failure)
+    assert failure.is_final == is_final
 
 
 def test_a_server_that_talks_nonsense_for_ever(ready: Job, clever: Clever) -> None:
@@ -119,113 +152,90 @@ def test_a_server_that_talks_nonsense_for_ever(ready: Job, clever: Clever) -> No
 ASK = "show this line to whoever runs PowerSchool's database"
 
 
-@pytest.mark.parametrize(
-    ("step", "wrong", "words", "tries"),
-    [
-        ("CONNECT", DROP, ASK, 3),
-        ("PASSWORD", HALF, ASK, 3),
-        ("CONNECT", "ORA-12514: no such service", "Check the service's name", 3),
-        ("CONNECT", "ORA-12528: blocked", "at another hour: this may be the time of the backup", 3),
-        (
-            "PASSWORD",
-            "ORA-01033: ORACLE initialization or shutdown in progress",
-            "time of the backup",
-            3,
-        ),
-        ("PASSWORD", "ORA-28000: The account is locked.", "Have the account unlocked", 1),
-        ("PASSWORD", "ORA-28001: the account has expired", "Have the password changed", 1),
-        ("PASSWORD", "ORA-20001: not from this host", "POWERSCHOOL_DB_PASSWORD, or ask who", 1),
-        ("PASSWORD", "ORA-01045: user lacks CREATE SESSION", "Have CREATE SESSION granted", 1),
-    ],
-)
-def test_connecting_never_succeeds(
-    ready: Job,
-    quiet: PowerSchool,
-    clever: Clever,
-    step: str,
-    wrong: str,
-    words: str,
-    tries: int,
+def test_connecting_succeeds_at_last(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
+    """What may pass is tried again, and each line says what to do if it does not."""
+    faults = [
+        ("CONNECT", DROP, ASK),
+        ("LOG IN", DROP, ASK),
+        ("PASSWORD", HALF, ASK),
+        ("CONNECT", "ORA-12514: no such service", "Check the service's name"),
+        ("CONNECT", "ORA-12528: blocked", "at another hour: this may be the time of the backup"),
+        ("PASSWORD", "ORA-01033: ORACLE initialization or shutdown", "the time of the backup"),
+    ]
+    quiet.fault = in_turn(*(at(step, wrong) for step, wrong, _ in faults))
+    ended = ready.set(CONNECT_ATTEMPTS=7, **PATIENT).run()
+    check_uploaded(ready, ended, clever)
+    check_attempts(ended, "connecting to PowerSchool: ", [words for *_, words in faults])
+    assert connections(quiet) == 7
+    assert len(quiet.log_ins) == 3
+
+
+def test_a_locked_account_is_not_tried_again(
+    ready: Job, quiet: PowerSchool, clever: Clever
 ) -> None:
     """A refusal of the account is final: another try could lock it."""
-    quiet.fault = at(step, wrong)
+    quiet.fault = at("PASSWORD", "ORA-28000: The account is locked.")
     ended = ready.set(**PATIENT).run()
-    check_failed(ready, ended, CONNECTING, words)
+    check_failed(ready, ended, CONNECTING, "Have the account unlocked")
     check_remote(clever, OLD)
-    assert attempts(ended) == connections(quiet) == tries
-    assert len(quiet.log_ins) == (tries if step == "PASSWORD" else 0)
+    assert attempts(ended) == connections(quiet) == len(quiet.log_ins) == 1
 
 
 @pytest.mark.parametrize(
-    ("step", "wrong"),
+    ("refusal", "words"),
     [
-        ("CONNECT", HANG),
-        ("CONNECT", TRICKLE),
-        ("LOG IN", DEAF),
-        ("LOG IN", HUGE),
-        ("PASSWORD", HANG),
-        ("PASSWORD", ENDLESS),
+        ("ORA-28001: the account has expired", "Have the password changed"),
+        ("ORA-20001: not from this host", "POWERSCHOOL_DB_PASSWORD, or ask who"),
+        ("ORA-01045: user lacks CREATE SESSION", "or ask who runs the database"),
+    ],
+)
+def test_a_refusal_of_the_account_is_final(
+    inside: Inside, ready: Job, quiet: PowerSchool, refusal: str, words: str
+) -> None:
+    quiet.fault = at("PASSWORD", refusal)
+    failure = failure_inside(inside, ready)
+    assert str(failure).startswith(f"connecting to PowerSchool: {refusal}. ")
+    assert words in str(failure)
+    assert failure.is_final
+
+
+@pytest.mark.takes_long
+@pytest.mark.parametrize(
+    "faults",
+    [
+        [("CONNECT", HANG), ("CONNECT", TRICKLE), ("PASSWORD", HANG)],
+        [("LOG IN", DEAF), ("PASSWORD", ENDLESS), ("LOG IN", HUGE)],
     ],
 )
 def test_a_log_in_that_never_ends(
-    ready: Job, quiet: PowerSchool, clever: Clever, step: str, wrong: str
+    ready: Job, quiet: PowerSchool, clever: Clever, faults: list[tuple[str, str]]
 ) -> None:
-    """One setting bounds all of it, and the line names it."""
-    quiet.fault = at(step, wrong)
-    ended = ready.set(CONNECT_TIMEOUT_SECONDS=1.5, CONNECT_ATTEMPTS=1).run()
-    words = (CONNECTING, "no end within 1.5 seconds", "set CONNECT_TIMEOUT_SECONDS higher")
-    check_failed(ready, ended, *words)
+    """One setting bounds all of it, and the line names it; at each of three tries."""
+    quiet.fault = in_turn(*(at(step, wrong) for step, wrong in faults))
+    ended = ready.set(CONNECT_TIMEOUT_SECONDS=1.5).run()
+    words = "no end within 1.5 seconds. "
+    check_failed(ready, ended, f"{CONNECTING}{words}", "set CONNECT_TIMEOUT_SECONDS higher")
+    check_attempts(ended, "connecting to PowerSchool: ", [words] * 2)
     check_remote(clever, OLD)
-
-
-@pytest.mark.parametrize(
-    ("step", "wrong"),
-    [
-        ("CONNECT", DROP),
-        ("LOG IN", DROP),
-        ("PASSWORD", HALF),
-        ("PASSWORD", "ORA-01033: ORACLE initialization or shutdown in progress"),
-    ],
-)
-def test_connecting_succeeds_the_third_time(
-    ready: Job, quiet: PowerSchool, clever: Clever, step: str, wrong: str
-) -> None:
-    quiet.fault = at(step, wrong, times=2)
-    ended = ready.set(**PATIENT).run()
-    check_uploaded(ready, ended, clever)
-    assert attempts(ended) == 3
-
-
-def test_the_next_try_waits(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
-    tries: list[float] = []
-
-    def fault(step: str) -> str | None:
-        if step != "CONNECT":
-            return None
-        tries.append(time.monotonic())
-        return DROP if len(tries) == 1 else None
-
-    quiet.fault = fault
-    check_uploaded(ready, ready.set(RETRY_DELAY_SECONDS=1, **PATIENT).run(), clever)
-    assert tries[1] - tries[0] >= 1
 
 
 @pytest.mark.parametrize(
     ("demand", "code", "advice"),
     [
         (ENCRYPTION, "DPY-3001", "cannot do Oracle's own encryption"),
-        (OLD_RELEASE, "DPY-3010", "older than Oracle 12.1"),
-        (OLD_VERIFIER, "DPY-3015", "Have the same one set once more"),
+        (OLD_RELEASE, "DPY-3010", "Ask for a newer database"),
+        (OLD_VERIFIER, "DPY-3015", "have the same password set once more"),
     ],
 )
 def test_a_database_that_the_driver_cannot_talk_to(
-    ready: Job, quiet: PowerSchool, clever: Clever, demand: str, code: str, advice: str
+    inside: Inside, ready: Job, quiet: PowerSchool, demand: str, code: str, advice: str
 ) -> None:
     quiet.demands = demand
-    ended = ready.set(**PATIENT).run()
-    check_failed(ready, ended, CONNECTING, code, advice)
-    check_remote(clever, OLD)
-    assert attempts(ended) == 1
+    failure = failure_inside(inside, ready)
+    assert str(failure).startswith("connecting to PowerSchool: ")
+    assert code in str(failure)
+    assert advice in str(failure)
+    assert failure.is_final
 
 
 @pytest.mark.skipif(not shutil.which("openssl"), reason="openssl is missing")
@@ -239,24 +249,28 @@ def test_a_certificate_that_nobody_vouches_for(ready: Job, clever: Clever, tmp_p
     assert attempts(ended) == 1
 
 
-@pytest.mark.parametrize(
-    "warning",
-    [
-        "ORA-28002: the password will expire within 7 days",
-        "ORA-28011: the account will expire soon; change your password now",
-    ],
-)
-def test_the_password_will_expire(
-    ready: Job, quiet: PowerSchool, clever: Clever, warning: str
-) -> None:
-    quiet.warning = warning
+def test_the_password_will_expire(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
+    quiet.warning = "ORA-28002: the password will expire within 7 days"
     ended = ready.set(**PATIENT).run()
     assert ended.status == 0
     assert ended.stderr == (
-        f"WARNING PowerSchool says: {warning}. "
+        f"WARNING PowerSchool says: {quiet.warning}. "
         "Have the password changed, and put it into POWERSCHOOL_DB_PASSWORD\n"
     )
     check_remote(clever, ready.output.read_bytes())
+
+
+def test_the_account_will_expire(
+    inside: Inside, ready: Job, quiet: PowerSchool, caplog: pytest.LogCaptureFixture
+) -> None:
+    quiet.warning = "ORA-28011: the account will expire soon; change your password now"
+    inside(ready)
+    clever_sections.read_powerschool(TODAY)
+    [warning] = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert warning.message == (
+        f"PowerSchool says: {quiet.warning}. "
+        "Have the password changed, and put it into POWERSCHOOL_DB_PASSWORD"
+    )
 
 
 @pytest.mark.parametrize(
@@ -275,35 +289,48 @@ def test_the_password_will_expire(
     ],
 )
 def test_a_password_in_the_connect_string_is_not_shown(
+    inside: Inside,
     ready: Job,
     quiet: PowerSchool,
-    clever: Clever,
     closed_port: int,
     tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     address: str,
 ) -> None:
     (tmp_path / "tnsnames.ora").write_text("")
-    ready.environment["TNS_ADMIN"] = str(tmp_path)
+    monkeypatch.setattr(oracledb.defaults, "config_dir", str(tmp_path))
     ready.environment["POWERSCHOOL_PROD_DB"] = address.format(
         closed=closed_port,
         port=quiet.port,
         password=quiet.password,
     )
-    ended = ready.set(CONNECT_ATTEMPTS=1, **PATIENT).run()
-    check_failed(ready, ended, CONNECTING)
+    failure = failure_inside(inside, ready)
+    assert str(failure).startswith("connecting to PowerSchool: ")
     for part in (quiet.password, "Short1", "Sho", "rt1", "short1"):
-        assert part not in ended.stderr + ended.log
-    check_remote(clever, OLD)
+        assert part not in str(failure)
 
 
-def test_the_words_of_a_connect_string_error_are_shown(ready: Job) -> None:
-    ready.environment["POWERSCHOOL_PROD_DB"] = "ps_read/x@127.0.0.1:1:2/b//"
+def test_the_words_of_a_connect_string_error_are_shown(ready: Job, quiet: PowerSchool) -> None:
+    """Without the password that is in it, here and in the log."""
+    ready.environment["POWERSCHOOL_PROD_DB"] = f"ps_read/{quiet.password}@127.0.0.1:1:2/b//"
     ended = ready.run()
     words = 'DPY-4018: cannot parse connect string "...". Check the form of POWERSCHOOL_PROD_DB'
     check_failed(ready, ended, CONNECTING, words)
 
 
 # --- Reading ---
+
+
+def test_a_table_is_forbidden(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
+    """The line names the setting for tables of another owner; another try cannot help."""
+    ready.set(IGNORE_ZERO_ENROLLMENT_SECTIONS=True, **PATIENT)
+    district.change(quiet.database, "DROP TABLE cc")
+    ended = ready.run()
+    reading = "the sections of school 100, term 3600"
+    words = (f"ERROR reading {reading}: ORA-00942", ". Have SELECT granted", "TABLE_OWNER")
+    check_failed(ready, ended, *words)
+    check_remote(clever, OLD)
+    assert attempts(ended) == connections(quiet) == 1
 
 
 @pytest.mark.parametrize(
@@ -313,25 +340,16 @@ def test_the_words_of_a_connect_string_error_are_shown(ready: Job) -> None:
         ("courses", "the courses"),
         ("terms", "the terms of school 100"),
         ("sections", "the sections of school 100, term 3600"),
-        ("cc", "the sections of school 100, term 3600"),
     ],
 )
-def test_a_table_is_forbidden(
-    ready: Job, quiet: PowerSchool, clever: Clever, table: str, reading: str
+def test_which_table_is_forbidden(
+    inside: Inside, ready: Job, quiet: PowerSchool, table: str, reading: str
 ) -> None:
-    """The line names the setting for tables of another owner; another try cannot help."""
-    ready.set(IGNORE_ZERO_ENROLLMENT_SECTIONS=True, **PATIENT)
     district.change(quiet.database, f"DROP TABLE {table}")
-    ended = ready.run()
-    words = (f"ERROR reading {reading}: ORA-00942", ". Have SELECT granted", "TABLE_OWNER")
-    check_failed(ready, ended, *words)
-    check_remote(clever, OLD)
-    assert attempts(ended) == connections(quiet) == 1
-
-
-def test_cc_is_not_read_unless_it_is_needed(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
-    district.change(quiet.database, "DROP TABLE cc")
-    check_uploaded(ready, ready.set(**PATIENT).run(), clever)
+    failure = failure_inside(inside, ready)
+    assert str(failure).startswith(f"reading {reading}: ORA-00942")
+    assert "TABLE_OWNER" in str(failure)
+    assert failure.is_final
 
 
 def test_a_column_that_is_not_there(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
@@ -344,7 +362,11 @@ def test_a_column_that_is_not_there(ready: Job, quiet: PowerSchool, clever: Clev
 def test_courses_roles_and_teachers_are_read_once_and_first(
     ready: Job, quiet: PowerSchool, clever: Clever
 ) -> None:
-    """Three queries, then one for the schools, each school's terms, and each term's sections."""
+    """Three queries, then one for the schools, each school's terms, and each term's sections.
+
+    The table cc is not read unless it is needed.
+    """
+    district.change(quiet.database, "DROP TABLE cc")
     check_uploaded(ready, ready.set(**PATIENT).run(), clever)
     tables = [found for query in quiet.queries for found in re.findall(r"FROM (\w+)", query)[:1]]
     once = ["courses", "roledef", "teachers"]
@@ -352,61 +374,45 @@ def test_courses_roles_and_teachers_are_read_once_and_first(
     assert tables[3:] == ["schools", *["terms", *["sections"] * 4] * 2]
 
 
-@pytest.mark.parametrize(
-    ("step", "wrong"),
-    [
-        ("SET TRANSACTION", DROP),
-        ("FROM courses", HALF),
-        ("FROM terms", "ORA-02396: exceeded maximum idle time, please connect again"),
-        ("FROM schools", "ORA-03113: end-of-file on communication channel"),
-        ("FROM sections", "ORA-01466: unable to read data - table definition has changed"),
-        ("FROM sections", DROP),
-    ],
-)
 def test_reading_is_tried_again_from_the_start(
-    ready: Job, quiet: PowerSchool, clever: Clever, first_upload: bytes, step: str, wrong: str
+    ready: Job, quiet: PowerSchool, clever: Clever, first_upload: bytes
 ) -> None:
-    """What the tries before have read is in the file once, and counts once."""
-    quiet.fault = at(
-        step, wrong, times=2, after=1 if step in ("FROM terms", "FROM sections") else 0
-    )
-    ended = ready.set(**PATIENT).run()
+    """What the tries before have read is in the file once, and counts once. Each line says what
+    was read."""
+    faults = [
+        (at("SET TRANSACTION", DROP), "PowerSchool: DPY-4011"),
+        (at("FROM courses", HALF), "the courses: DPY-4011"),
+        (at("FROM teachers", DROP), "the teachers: DPY-4011"),
+        (at("FROM schools", "ORA-03113: end-of-file on communication channel"), "the schools: "),
+        (
+            at("FROM terms", "ORA-01555: snapshot too old"),
+            "the terms of school 100: ORA-01555: snapshot too old. If it is so every night, run "
+            "the job at another hour",
+        ),
+        (at("FROM terms", DROP, after=1), "the terms of school 101: DPY-4011"),
+        (
+            at("FROM terms", "ORA-02396: exceeded maximum idle time, please connect", after=1),
+            "the terms of school 101: DPY-4011: ",
+        ),
+        (
+            at("FROM sections", "ORA-02396: exceeded maximum idle time"),
+            "the sections of school 100, term 3600: DPY-4011: ",
+        ),
+        (
+            at("FROM sections", "ORA-01466: unable to read data - table has changed", after=1),
+            "the sections of school 100, term 3601: ORA-01466",
+        ),
+        (at("FROM sections", DROP, after=1), "sections of school 100, term 3601: DPY-4011"),
+        (at("FROM sections", HALF, after=7), "sections of school 101, term 3603: DPY-4011"),
+    ]
+    quiet.fault = in_turn(*(fault for fault, _ in faults))
+    tries = len(faults) + 1
+    ended = ready.set(CONNECT_ATTEMPTS=tries, **PATIENT).run()
     check_uploaded(ready, ended, clever)
     assert ready.output.read_bytes() == first_upload
-    assert (attempts(ended), connections(quiet), len(quiet.log_ins)) == (3, 3, 3)
-
-
-@pytest.mark.parametrize(
-    ("step", "after", "wrong", "words"),
-    [
-        ("SET TRANSACTION", 0, DROP, ("reading PowerSchool: DPY-4011",)),
-        ("FROM teachers", 0, DROP, ("reading the teachers: DPY-4011",)),
-        ("FROM terms", 1, DROP, ("reading the terms of school 101: DPY-4011",)),
-        ("FROM sections", 7, HALF, ("the sections of school 101, term 3603: DPY-4011",)),
-        (
-            *("FROM terms", 0, "ORA-01555: snapshot too old"),
-            ("school 100: ORA-01555: snapshot too old", "run the job at another hour"),
-        ),
-        (
-            *("FROM sections", 0, "ORA-02396: exceeded maximum idle time"),
-            ("reading the sections of school 100, term 3600: ", "ORA-02396", ASK),
-        ),
-    ],
-)
-def test_reading_fails(
-    ready: Job,
-    quiet: PowerSchool,
-    clever: Clever,
-    step: str,
-    after: int,
-    wrong: str,
-    words: tuple[str, ...],
-) -> None:
-    """The line says what was read."""
-    quiet.fault = at(step, wrong, after=after)
-    ended = ready.set(CONNECT_ATTEMPTS=1, **PATIENT).run()
-    check_failed(ready, ended, "ERROR reading ", *words)
-    check_remote(clever, OLD)
+    check_attempts(ended, "reading ", [words for _, words in faults])
+    assert f"ORA-02396: exceeded maximum idle time. If it happens again, {ASK}" in ended.log
+    assert connections(quiet) == len(quiet.log_ins) == tries
 
 
 def test_reading_fails_three_times(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
@@ -417,40 +423,34 @@ def test_reading_fails_three_times(ready: Job, quiet: PowerSchool, clever: Cleve
     assert (attempts(ended), connections(quiet), len(quiet.log_ins)) == (3, 3, 3)
 
 
-@pytest.mark.parametrize(
-    ("wrong", "words"),
-    [(BUSY, ("DPY-4024", "set QUERY_TIMEOUT_SECONDS higher")), (HANG, ("DPY-4011", "timed out"))],
-)
-def test_the_database_does_not_answer(
-    ready: Job, quiet: PowerSchool, clever: Clever, wrong: str, words: tuple[str, ...]
-) -> None:
-    quiet.fault = at("SELECT", wrong)
+@pytest.mark.takes_long
+def test_the_database_does_not_answer(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
+    quiet.fault = in_turn(at("SELECT", HANG), at("SELECT", BUSY))
     limits = {"CONNECT_TIMEOUT_SECONDS": 60, "QUERY_TIMEOUT_SECONDS": 1.5}
-    ended = ready.set(CONNECT_ATTEMPTS=1, **limits).run()
-    check_failed(ready, ended, "ERROR reading ", *words)
+    ended = ready.set(CONNECT_ATTEMPTS=2, **limits).run()
+    check_attempts(ended, "reading the courses: DPY-4011", ["timed out"])
+    words = ("ERROR reading the courses: DPY-4024", "set QUERY_TIMEOUT_SECONDS higher")
+    check_failed(ready, ended, *words)
     check_remote(clever, OLD)
 
 
+@pytest.mark.takes_long
 @pytest.mark.parametrize(
-    ("step", "wrong"),
+    "faults",
     [
-        ("SET TRANSACTION", TRICKLE),
-        ("FROM courses", HANG),
-        ("FROM sections", TRICKLE),
-        ("FROM sections", DEAF),
-        ("FROM sections", ENDLESS),
-        ("FROM sections", HUGE),
+        [("SET TRANSACTION", TRICKLE), ("FROM courses", HANG), ("FROM sections", TRICKLE)],
+        [("FROM sections", DEAF), ("FROM sections", ENDLESS), ("FROM sections", HUGE)],
     ],
 )
 def test_reading_never_ends(
-    ready: Job, quiet: PowerSchool, clever: Clever, step: str, wrong: str
+    ready: Job, quiet: PowerSchool, clever: Clever, faults: list[tuple[str, str]]
 ) -> None:
-    """One setting bounds all of a try; it takes fractions of a minute."""
-    quiet.fault = at(step, wrong)
-    limits = PATIENT | {"TRY_TIMEOUT_MINUTES": 0.025}
-    ended = ready.set(CONNECT_ATTEMPTS=1, **limits).run()
-    words = "ERROR reading PowerSchool: no end within 1.5 seconds."
-    check_failed(ready, ended, words, "set TRY_TIMEOUT_MINUTES higher")
+    """One setting bounds all of a try, here each of three; it takes fractions of a minute."""
+    quiet.fault = in_turn(*(at(step, wrong) for step, wrong in faults))
+    ended = ready.set(**PATIENT | {"TRY_TIMEOUT_MINUTES": 0.025}).run()
+    words = "reading PowerSchool: no end within 1.5 seconds."
+    check_failed(ready, ended, f"ERROR {words}", "set TRY_TIMEOUT_MINUTES higher")
+    check_attempts(ended, words, ["higher"] * 2)
     check_remote(clever, OLD)
 
 
@@ -464,18 +464,27 @@ def test_a_server_that_announces_four_gigabytes(
     check_remote(clever, OLD)
 
 
-@pytest.mark.parametrize("wrong", [TRICKLE, HANG, DROP])
-def test_a_farewell_that_never_ends(
-    ready: Job, quiet: PowerSchool, clever: Clever, wrong: str
-) -> None:
+@pytest.mark.takes_long
+def test_a_farewell_that_never_ends(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
     """All has been read by then, so nothing is lost."""
-    quiet.fault = at("LOG OFF", wrong)
+    quiet.fault = at("LOG OFF", TRICKLE)
     check_uploaded(ready, ready.set(CONNECT_TIMEOUT_SECONDS=4).run(), clever)
 
 
-@pytest.mark.parametrize("wrong", [DROP, HALF])
+@pytest.mark.takes_long
+@pytest.mark.parametrize(
+    "wrong", [HANG, DROP, HALF, "ORA-03113: end-of-file on communication channel"]
+)
+def test_log_off_fails(inside: Inside, ready: Job, quiet: PowerSchool, wrong: str) -> None:
+    """All has been read by then."""
+    quiet.fault = at("LOG OFF", wrong)
+    inside(ready)
+    assert len(clever_sections.read_powerschool(TODAY).sections) == 20
+    assert quiet.steps[-1] == "LOG OFF"
+
+
 def test_a_later_batch_of_many_rows_fails(
-    ready: Job, quiet: PowerSchool, clever: Clever, first_upload: bytes, wrong: str
+    ready: Job, quiet: PowerSchool, clever: Clever, first_upload: bytes
 ) -> None:
     """A section whose teacher is assigned 60,000 times takes more than one batch."""
     district.change(
@@ -487,30 +496,34 @@ def test_a_later_batch_of_many_rows_fails(
         WHERE sectionid = 4;
         """,
     )
-    quiet.fault = at("FETCH", wrong, times=1)
+    quiet.fault = in_turn(at("FETCH", DROP), at("FETCH", HALF))
     ended = ready.set(**PATIENT).run()
     check_uploaded(ready, ended, clever)
     assert ready.output.read_bytes() == first_upload
-    assert "INFO attempt 1: reading the sections of school 100, term 3602: " in ended.log
+    check_attempts(ended, "reading the sections of school 100, term 3602: ", ["DPY-4011"] * 2)
+
+
+def test_nothing_to_export(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
+    district.change(quiet.database, "UPDATE schools SET state_excludefromreporting = 1")
+    check_failed(ready, ready.set(**PATIENT).run(), "PowerSchool shows no school. Look at")
+    check_remote(clever, OLD)
 
 
 @pytest.mark.parametrize(
     ("sql", "words"),
     [
         ("DELETE FROM schools", "PowerSchool shows no school. Look at"),
-        (
-            "UPDATE schools SET state_excludefromreporting = 1",
-            "PowerSchool shows no school. Look at",
-        ),
         ("DELETE FROM sections", "PowerSchool shows no section. Look at"),
     ],
 )
-def test_nothing_to_export(
-    ready: Job, quiet: PowerSchool, clever: Clever, sql: str, words: str
+def test_an_empty_table(
+    inside: Inside, ready: Job, quiet: PowerSchool, sql: str, words: str
 ) -> None:
     district.change(quiet.database, sql)
-    check_failed(ready, ready.set(**PATIENT).run(), words)
-    check_remote(clever, OLD)
+    inside(ready)
+    found = clever_sections.read_powerschool(TODAY)
+    with pytest.raises(clever_sections.Failure, match=words):
+        clever_sections.check_district(found)
 
 
 def test_a_district_that_changes_while_it_is_read(
@@ -530,13 +543,6 @@ def test_a_district_that_changes_while_it_is_read(
     quiet.fault = None
     assert ready.run("--dry-run", "--force").status == 0
     assert ready.output.read_bytes() != first_upload
-
-
-@pytest.mark.parametrize("wrong", [DROP, HALF, "ORA-03113: end-of-file on communication channel"])
-def test_log_off_fails(ready: Job, quiet: PowerSchool, clever: Clever, wrong: str) -> None:
-    """All has been read by then."""
-    quiet.fault = at("LOG OFF", wrong)
-    check_uploaded(ready, ready.set(**PATIENT).run(), clever)
 
 
 # --- Values that are none ---
@@ -561,13 +567,20 @@ def test_a_date_before_the_year_1_is_no_date(
     assert "101,1,5001,5002," in content
 
 
+def test_a_date_that_is_none(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
+    """The line says where to look; another try would meet it again."""
+    sql = "UPDATE sectionteacher SET start_date = '2026-00-17 00:00:00' WHERE sectionid = 8"
+    district.change(quiet.database, sql)
+    ended = ready.set(**PATIENT).run()
+    words = "ERROR reading the sections of school 100, term 3600: month"
+    check_failed(ready, ended, words, ". Look there for a date that is none")
+    check_remote(clever, OLD)
+    assert attempts(ended) == connections(quiet) == 1
+
+
 @pytest.mark.parametrize(
     ("sql", "reading"),
     [
-        (
-            "UPDATE sectionteacher SET start_date = '2026-00-17 00:00:00' WHERE sectionid = 8",
-            "the sections of school 100, term 3600: month",
-        ),
         (
             "UPDATE sectionteacher SET end_date = '2026-11-00 00:00:00' WHERE sectionid = 7",
             "the sections of school 101, term 3603: day",
@@ -582,15 +595,14 @@ def test_a_date_before_the_year_1_is_no_date(
         ),
     ],
 )
-def test_a_date_that_is_none(
-    ready: Job, quiet: PowerSchool, clever: Clever, sql: str, reading: str
+def test_where_a_date_is_none(
+    inside: Inside, ready: Job, quiet: PowerSchool, sql: str, reading: str
 ) -> None:
-    """The line says where to look; another try would meet it again."""
     district.change(quiet.database, sql)
-    ended = ready.set(**PATIENT).run()
-    check_failed(ready, ended, f"ERROR reading {reading}", ". Look there for a date that is none")
-    check_remote(clever, OLD)
-    assert attempts(ended) == connections(quiet) == 1
+    failure = failure_inside(inside, ready)
+    assert str(failure).startswith(f"reading {reading}")
+    assert str(failure).endswith(". Look there for a date that is none")
+    assert failure.is_final
 
 
 # "Cien", then half of a character, in the character set of the column's type.
@@ -634,12 +646,9 @@ def test_a_text_that_is_cut_inside_a_character(
 # --- TABLE_OWNER ---
 
 
-@pytest.mark.parametrize("owner", ["PS", "ps"])
-def test_tables_of_another_owner(
-    ready: Job, quiet: PowerSchool, clever: Clever, owner: str
-) -> None:
+def test_tables_of_another_owner(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
     quiet.synonyms = False
-    check_uploaded(ready, ready.set(TABLE_OWNER=owner, **PATIENT).run(), clever)
+    check_uploaded(ready, ready.set(TABLE_OWNER="ps", **PATIENT).run(), clever)
 
 
 @pytest.mark.parametrize(

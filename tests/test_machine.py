@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import suppress
+from datetime import date
 from pathlib import Path
 
 import asyncssh
@@ -23,6 +24,7 @@ from checks import (
     wait_for,
 )
 from clever import Clever
+from conftest import Inside
 from faults import BUSY, HANG, at
 from job import Job
 from powerschool import PowerSchool
@@ -68,16 +70,13 @@ def shell(command: str) -> list[str]:
 # --- Variables ---
 
 
-@pytest.mark.parametrize("empty", ["", " ", None])
-def test_missing_variables(ready: Job, clever: Clever, empty: str | None) -> None:
-    for name in ("POWERSCHOOL_PROD_DB", "CLEVER_SFTP_USERNAME"):
-        if empty is None:
-            del ready.environment[name]
-        else:
-            ready.environment[name] = empty
+def test_missing_variables(ready: Job, clever: Clever) -> None:
+    ready.environment["POWERSCHOOL_PROD_DB"] = ""
+    ready.environment["CLEVER_SFTP_USERNAME"] = " "
+    del ready.environment["CLEVER_SFTP_ADDRESS"]
     ended = ready.run()
-    words = "ERROR missing or empty variables: POWERSCHOOL_PROD_DB, CLEVER_SFTP_USERNAME\n"
-    check_failed(ready, ended, words, status=2)
+    names = "POWERSCHOOL_PROD_DB, CLEVER_SFTP_USERNAME, CLEVER_SFTP_ADDRESS"
+    check_failed(ready, ended, f"ERROR missing or empty variables: {names}\n", status=2)
     check_remote(clever, OLD)
 
 
@@ -122,15 +121,23 @@ def test_a_password_with_an_umlaut_in_any_language(
     assert set(clever.passwords) == {"\xdcmlaut-Lake-93"}
 
 
-@pytest.mark.parametrize("name", ["POWERSCHOOL_DB_PASSWORD", "CLEVER_SFTP_USERNAME"])
-def test_a_variable_in_another_encoding(
-    ready: Job, quiet: PowerSchool, clever: Clever, name: str
-) -> None:
-    ready.environment[name] = os.fsdecode(b"Caf\xe9-Oak-17")
+def test_a_variable_in_another_encoding(ready: Job, quiet: PowerSchool, clever: Clever) -> None:
+    ready.environment["CLEVER_SFTP_USERNAME"] = os.fsdecode(b"Caf\xe9-Oak-17")
     ended = ready.run()
-    words = f"ERROR {name} is not in UTF-8. Save the file that sets it as UTF-8\n"
+    words = "ERROR CLEVER_SFTP_USERNAME is not in UTF-8. Save the file that sets it as UTF-8\n"
     check_failed(ready, ended, words, status=2)
     assert (quiet.steps, clever.steps) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "name", ["POWERSCHOOL_READ_USER", "POWERSCHOOL_DB_PASSWORD", "CLEVER_SFTP_PASSWORD"]
+)
+def test_no_variable_may_be_in_another_encoding(inside: Inside, ready: Job, name: str) -> None:
+    ready.environment[name] = os.fsdecode(b"Caf\xe9-Oak-17")
+    inside(ready)
+    with pytest.raises(clever_sections.Failure, match=f"^{name} is not in UTF-8. ") as caught:
+        clever_sections.check_variables(dry_run=False)
+    assert caught.value.status == 2
 
 
 @pytest.mark.parametrize(
@@ -183,10 +190,26 @@ def test_an_ipv6_address(ready: Job, clever: Clever) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["sftp://127.0.0.1:{port}", "sftp://127.0.0.1:{port}/", "SFTP://127.0.0.1:{port}"]
+    ("address", "server"),
+    [
+        ("sftp.clever.com", ("sftp.clever.com", 22)),
+        ("SFTP.Clever.com:2222", ("sftp.clever.com", 2222)),
+        ("sftp://127.0.0.1:2222", ("127.0.0.1", 2222)),
+        ("sftp://127.0.0.1:2222/", ("127.0.0.1", 2222)),
+        ("SFTP://127.0.0.1", ("127.0.0.1", 22)),
+        ("[::1]:2222", ("::1", 2222)),
+        ("sftp://[::1]/", ("::1", 22)),
+    ],
 )
-def test_an_address_with_a_scheme(ready: Job, clever: Clever, address: str) -> None:
-    ready.environment["CLEVER_SFTP_ADDRESS"] = address.format(port=clever.port)
+def test_an_address_and_its_port(
+    monkeypatch: pytest.MonkeyPatch, address: str, server: tuple[str, int]
+) -> None:
+    monkeypatch.setattr(clever_sections, "CLEVER_SFTP_ADDRESS", address)
+    assert clever_sections.clever_server() == server
+
+
+def test_an_address_with_a_scheme(ready: Job, clever: Clever) -> None:
+    ready.environment["CLEVER_SFTP_ADDRESS"] = f"SFTP://127.0.0.1:{clever.port}/"
     check_uploaded(ready, ready.run(), clever)
 
 
@@ -202,37 +225,34 @@ def test_a_bug_is_one_line_and_exit_status_1(ready: Job, clever: Clever) -> None
 # --- The command line ---
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        ["--date", "yesterday"],
-        ["--date", "2026-02-30"],
-        ["--date", "10000-01-01"],
-        ["--dryrun"],
-        ["--dry-run", "x"],
-    ],
-)
-def test_a_wrong_command_line(ready: Job, quiet: PowerSchool, options: list[str]) -> None:
-    ended = ready.run(*options)
+def test_a_wrong_command_line(ready: Job, quiet: PowerSchool) -> None:
+    ended = ready.run("--date", "yesterday")
     assert ended.status == 2
-    assert options[-1] in ended.stderr
+    assert "yesterday" in ended.stderr
     assert ended.files == {"Sections.csv"}
     assert quiet.round_trips == 0
     check_clean(ready, ended)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [["--date", "2026-02-30"], ["--date", "10000-01-01"], ["--dryrun"], ["--dry-run", "x"]],
+)
+def test_options_that_are_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], options: list[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["clever_sections.py", *options])
+    with pytest.raises(SystemExit) as caught:
+        clever_sections.parse_arguments()
+    assert caught.value.code == 2
+    assert options[-1] in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("day", ["1990-01-01", "2199-12-31", "2028-02-29"])
-def test_any_day_of_a_school_year(ready: Job, day: str) -> None:
-    ended = ready.run("--dry-run", "--date", day)
-    assert (ended.status, ended.stderr) == (0, "")
-    assert "no school is in session" in ended.log
-
-
-def test_the_version_is_told_and_stands_first_in_the_log(ready: Job) -> None:
-    told = ready.run("--version")
-    assert (told.status, told.stderr, told.files) == (0, "", {"Sections.csv"})
-    assert re.fullmatch(r"clever_sections\.py [0-9.]+\n", told.stdout)
-    assert told.stdout.strip() in ready.run().log.splitlines()[0]
+def test_any_day_of_a_school_year(inside: Inside, ready: Job, day: str) -> None:
+    inside(ready)
+    district = clever_sections.read_powerschool(date.fromisoformat(day))
+    assert (len(district.schools), district.in_session) == (2, set())
 
 
 # --- known_hosts ---
@@ -242,10 +262,19 @@ def public(kind: str) -> str:
     return asyncssh.generate_private_key(kind).export_public_key().decode().strip()
 
 
+def test_known_hosts_is_missing(ready: Job, clever: Clever) -> None:
+    ready.known_hosts.unlink()
+    ended = ready.run()
+    words = ("reading known_hosts: [Errno 2] No such file", "as the README says")
+    check_failed(ready, ended, *words, local=new_file(ready))
+    check_remote(clever, OLD)
+    assert clever.passwords == []
+    assert "attempt" not in ended.log
+
+
 @pytest.mark.parametrize(
     ("lines", "words"),
     [
-        (None, "reading known_hosts: [Errno 2] No such file"),
         ("", "no key of 127.0.0.1, port "),
         ("[127.0.0.1]:{port} ssh-ed25519 AAAAC3Nza\n", "known_hosts"),
         ("other.example.org ssh-ed25519 AAAAC3Nza\n[127.0.0.1]:{port} {key}\n", "known_hosts"),
@@ -258,41 +287,46 @@ def public(kind: str) -> str:
     ],
 )
 def test_known_hosts_does_not_vouch(
-    ready: Job, clever: Clever, lines: str | None, words: str
+    inside: Inside, ready: Job, clever: Clever, lines: str, words: str
 ) -> None:
     """Nor does a key for another host or port, or a second one. No password is sent."""
-    if lines is None:
-        ready.known_hosts.unlink()
-    else:
-        keys = {
-            "key": clever.known_hosts_line().split(" ", 1)[1].strip(),
-            "other": public("ssh-ed25519"),
-            "ecdsa": public("ecdsa-sha2-nistp256"),
-        }
-        text = lines.format(port=clever.port, **keys)
-        ready.known_hosts.write_bytes(text.encode(errors="surrogateescape"))
-    ended = ready.run()
-    check_failed(ready, ended, words, "as the README says", local=new_file(ready))
-    check_remote(clever, OLD)
+    keys = {
+        "key": clever.known_hosts_line().split(" ", 1)[1].strip(),
+        "other": public("ssh-ed25519"),
+        "ecdsa": public("ecdsa-sha2-nistp256"),
+    }
+    text = lines.format(port=clever.port, **keys)
+    ready.known_hosts.write_bytes(text.encode(errors="surrogateescape"))
+    inside(ready)
+    with pytest.raises(clever_sections.Failure) as caught:
+        clever_sections.Clever("looking")
+    assert words in str(caught.value)
+    assert "as the README says" in str(caught.value)
+    assert caught.value.is_final
     assert clever.passwords == []
-    assert "attempt" not in ended.log
+
+
+def check_vouched(inside: Inside, job: Job, clever: Clever) -> None:
+    """With the known_hosts that there is, the job can log in."""
+    inside(job)
+    with clever_sections.Clever("looking") as connection:
+        connection.list_folder()
+    assert clever.passwords == [clever.password]
 
 
 @pytest.mark.parametrize(
     ("key", "host"),
     [(0, ""), (1, ""), (2, ""), (0, "127.0.0.1"), (0, "sftp.clever.com,[127.0.0.1]:{port}")],
 )
-def test_known_hosts_vouches(
-    tmp_path: Path, quiet: PowerSchool, job: Job, key: int, host: str
-) -> None:
+def test_known_hosts_vouches(tmp_path: Path, inside: Inside, job: Job, key: int, host: str) -> None:
     """With a key of each usual type, by the host's name, with or without its port."""
     kinds = ("ssh-ed25519", "ecdsa-sha2-nistp256", "ssh-rsa")
     with Clever(tmp_path / "many", key_types=kinds) as clever:
-        job.connect(quiet, clever)
+        job.connect(clever=clever)
         line = clever.known_hosts_line(key, host.format(port=clever.port))
         other = f"other.example.org {public('ssh-ed25519')}\n"
         job.known_hosts.write_text(f"# a comment\n\n{other}{line}")
-        check_uploaded(job, job.run(), clever)
+        check_vouched(inside, job, clever)
 
 
 @pytest.mark.parametrize(
@@ -305,26 +339,31 @@ def test_known_hosts_vouches(
         "127.0.0.1 {other}\n{line}\n",
     ],
 )
-def test_known_hosts_as_people_have_it(ready: Job, clever: Clever, form: str) -> None:
+def test_known_hosts_as_people_have_it(inside: Inside, job: Job, clever: Clever, form: str) -> None:
     line = clever.known_hosts_line().strip()
-    ready.known_hosts.write_text(form.format(line=line, other=public("ssh-ed25519")))
-    check_uploaded(ready, ready.run(), clever)
+    job.connect(clever=clever)
+    job.known_hosts.write_text(form.format(line=line, other=public("ssh-ed25519")))
+    check_vouched(inside, job, clever)
 
 
-def test_an_address_without_a_port_is_port_22(ready: Job, clever: Clever) -> None:
-    ready.environment["CLEVER_SFTP_ADDRESS"] = "127.0.0.1"
-    ready.known_hosts.write_text(clever.known_hosts_line(host="[127.0.0.1]:2222"))
-    ended = ready.run()
-    check_failed(ready, ended, "no key of 127.0.0.1", local=new_file(ready))
+def test_the_key_of_another_port_does_not_vouch_for_port_22(
+    inside: Inside, job: Job, clever: Clever
+) -> None:
+    job.connect(clever=clever)
+    job.known_hosts.write_text(clever.known_hosts_line(host="[127.0.0.1]:2222"))
+    inside(job)
+    clever_sections.only_the_known_key("127.0.0.1", 2222)
+    with pytest.raises(clever_sections.Failure, match="it has no key of 127.0.0.1, port 22. "):
+        clever_sections.only_the_known_key("127.0.0.1", 22)
 
 
 @pytest.mark.skipif(not shutil.which("ssh-keygen"), reason="ssh-keygen is missing")
-def test_a_hashed_known_hosts_vouches(ready: Job, clever: Clever) -> None:
+def test_a_hashed_known_hosts_vouches(inside: Inside, ready: Job, clever: Clever) -> None:
     hash_names = ["ssh-keygen", "-q", "-H", "-f", str(ready.known_hosts)]
     subprocess.run(hash_names, check=True, capture_output=True)
     ready.known_hosts.with_suffix(".old").unlink()
     assert "127.0.0.1" not in ready.known_hosts.read_text()
-    check_uploaded(ready, ready.run(), clever)
+    check_vouched(inside, ready, clever)
 
 
 # --- Disk and permissions ---
@@ -461,17 +500,12 @@ def test_a_log_that_has_grown_is_for_its_own_user_as_well(ready: Job, clever: Cl
     assert logs == {"clever_sections.log": "0o600", "clever_sections.log.1": "0o600"}
 
 
-@pytest.mark.parametrize("kind", ["symlink", "fifo"])
-def test_nothing_that_lies_under_a_temporary_name_is_followed(
-    ready: Job, clever: Clever, kind: str
-) -> None:
+def test_nothing_that_lies_under_a_temporary_name_is_followed(ready: Job, clever: Clever) -> None:
+    """Neither a symlink nor a fifo."""
     theirs = ready.folder.parent / "theirs"
     theirs.write_text("theirs")
-    for name in ("Sections.csv.tmp", "Sections.uploaded.csv.tmp"):
-        if kind == "symlink":
-            (ready.folder / name).symlink_to(theirs)
-        else:
-            os.mkfifo(ready.folder / name)
+    (ready.folder / "Sections.csv.tmp").symlink_to(theirs)
+    os.mkfifo(ready.folder / "Sections.uploaded.csv.tmp")
     check_uploaded(ready, ready.run(), clever)
     assert theirs.read_text() == "theirs"
 
@@ -526,8 +560,7 @@ def test_a_folder_that_is_not_there(ready: Job, quiet: PowerSchool) -> None:
 # --- Standard output and error ---
 
 
-@pytest.mark.parametrize("options", [[], ["-v"]])
-@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize(("options", "fails"), [([], True), (["-v"], False)])
 def test_streams_that_are_closed(
     ready: Job, clever: Clever, options: list[str], fails: bool
 ) -> None:
@@ -581,18 +614,16 @@ def interrupt(process: subprocess.Popen[str], number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize(("number", "status"), SIGNALS)
-@pytest.mark.parametrize("is_blocked", [False, True])
 def test_interrupted_while_querying(
     ready: Job,
     quiet: PowerSchool,
     clever: Clever,
     number: signal.Signals,
     status: int,
-    is_blocked: bool,
 ) -> None:
-    """Also if whoever started the job has blocked the signal."""
+    """Though whoever started the job has blocked the signal; below, nobody has."""
     quiet.fault = at("FROM sections", BUSY)
-    process = ready.start(before=blocking(number) if is_blocked else [])
+    process = ready.start(before=blocking(number))
     wait_for(lambda: quiet.steps and "FROM sections" in quiet.steps[-1])
     interrupt(process, number)
     ended = ready.end(process)
@@ -618,7 +649,7 @@ def test_interrupted_while_the_database_is_silent(
     check_remote(clever, OLD)
 
 
-@pytest.mark.parametrize("step", ["LOG IN", "LIST", "WRITE", "CLOSE"])
+@pytest.mark.parametrize("step", ["LOG IN", "WRITE", "CLOSE"])
 def test_interrupted_while_clever_is_silent(large: Job, clever: Clever, step: str) -> None:
     large.set(**PATIENT)
     clever.fault = at(step, HANG)
@@ -743,9 +774,8 @@ def test_packages_are_missing(ready: Job) -> None:
     )
     assert run.returncode == 1
     assert run.stderr == (
-        "ERROR No module named 'oracledb'. Start the job with .venv/bin/python; if that says the "
-        "same, set it up again in this script's folder: "
-        "python3 -m venv --clear .venv && .venv/bin/pip install -r requirements.txt\n"
+        "ERROR No module named 'oracledb'. Start the job with .venv/bin/python, or set that up "
+        "again: python3 -m venv --clear .venv && .venv/bin/pip install -r requirements.txt\n"
     )
 
 

@@ -322,6 +322,7 @@ def test_step_1_makes_a_user_and_a_folder(tmp_path: Path) -> None:
     assert lines[-3:] == ["clever_sections.py", "known_hosts", "requirements.txt"]
 
 
+@pytest.mark.takes_long
 def test_step_2_gets_the_packages(place: Place) -> None:
     skip_without("python3")
     if os.environ.get("CI"):
@@ -568,6 +569,7 @@ def test_openconnect_knows_the_protocol() -> None:
 UV = shutil.which("uv") or shutil.which("uv", path=str(Path(sys.executable).parent))
 
 
+@pytest.mark.takes_long
 @pytest.mark.skipif(UV is None, reason="uv is not installed")
 def test_uv_runs_the_script(place: Place, powerschool: PowerSchool) -> None:
     with_uv, without = inline("exec /usr/local/bin/uv"), inline("exec .venv/bin/python")
@@ -613,6 +615,7 @@ def test_a_container(quiet: PowerSchool, clever: Clever, job: Job) -> None:
 READ_ONLY = 'mount --bind "$0" "$0" && mount -o remount,bind,ro "$0" && exec "$@"'
 
 
+@pytest.mark.takes_long
 def test_the_demo_shows_four_nights_in_six_steps(tmp_path: Path) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     command = [sys.executable, str(PROJECT / "tests/demo.py")]

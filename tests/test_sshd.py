@@ -12,10 +12,13 @@ from pathlib import Path
 
 import pytest
 from checks import OLD, check_clean, check_failed
+from conftest import Inside
 from job import Ended, Job
 from line import Line
 from powerschool import PowerSchool
 from sshd import PASSWORD, Sshd, sshd
+
+import clever_sections
 
 GOLDEN = (Path(__file__).parent / "sample.csv").read_bytes()
 FAILED = "ERROR uploading to 127.0.0.1: "
@@ -66,33 +69,33 @@ def attempts(ended: Ended) -> int:
     return ended.log.count("INFO attempt ") + 1
 
 
-@pytest.mark.parametrize("leftover", [b"", GOLDEN.replace(b"Math", b"Mess")])
-def test_the_old_file_is_replaced(ready: Job, server: Sshd, leftover: bytes) -> None:
-    if leftover:
-        (server.home / "Sections.csv.tmp").write_bytes(leftover)
-        shutil.chown(server.home / "Sections.csv.tmp", server.user)
+def test_the_old_file_is_replaced(ready: Job, server: Sshd) -> None:
+    """The second night, what it has uploaded is what it finds, and compares with."""
+    for _ in range(2):
+        ended = ready.run()
+        assert (ended.status, ended.stderr) == (0, "")
+        check_remote(server, GOLDEN)
+        check_clean(ready, ended)
+    assert "cannot rename" not in ended.log
+    assert "+0, -0, 0 changed" in ended.log
+    assert attempts(ended) == 1
+    assert passwords_sent(server) == 4  # each night to look, then to upload
+
+
+def test_a_leftover_is_replaced(ready: Job, server: Sshd) -> None:
+    leftover = server.home / "Sections.csv.tmp"
+    leftover.write_bytes(GOLDEN.replace(b"Math", b"Mess"))
+    shutil.chown(leftover, server.user)
     ended = ready.run()
     assert (ended.status, ended.stderr) == (0, "")
     assert "cannot rename" not in ended.log
-    assert attempts(ended) == 1
     check_remote(server, GOLDEN)
-    assert passwords_sent(server) == 2  # to look, then to upload
-    check_clean(ready, ended)
 
 
 def test_a_first_upload(ready: Job, server: Sshd) -> None:
     (server.home / "Sections.csv").unlink()
     ended = ready.run()
     assert (ended.status, ended.stderr) == (0, "")
-    check_remote(server, GOLDEN)
-
-
-def test_the_second_night(ready: Job, server: Sshd) -> None:
-    """What it has uploaded is what it finds, and compares with."""
-    for _ in range(2):
-        ended = ready.run()
-        assert (ended.status, ended.stderr) == (0, "")
-    assert "+0, -0, 0 changed" in ended.log
     check_remote(server, GOLDEN)
 
 
@@ -127,10 +130,28 @@ def test_the_file_cannot_be_read(ready: Job, server: Sshd) -> None:
 # --- Refusals ---
 
 
+def refusal(inside: Inside, job: Job) -> clever_sections.Failure:
+    """How logging in fails, in this process: finally."""
+    inside(job)
+    with pytest.raises(clever_sections.Failure, match="^looking: logging in: ") as caught:
+        clever_sections.Clever("looking")
+    assert caught.value.is_final
+    return caught.value
+
+
+def test_a_refused_password_is_final(ready: Job) -> None:
+    with connected(ready) as server:
+        ready.environment["CLEVER_SFTP_PASSWORD"] = WRONG
+        ended = ready.run()
+        check_failed(ready, ended, f"{FAILED}logging in: ", REFUSED, local=GOLDEN)
+        check_remote(server, OLD)
+        assert attempts(ended) == 1
+        assert passwords_sent(server) == 1
+
+
 @pytest.mark.parametrize(
     ("config_lines", "password", "sent"),
     [
-        ("", WRONG, 1),
         ("MaxAuthTries 1", WRONG, 1),
         ("DenyUsers *", PASSWORD, 1),
         ("AuthenticationMethods password,publickey", PASSWORD, 1),
@@ -138,15 +159,12 @@ def test_the_file_cannot_be_read(ready: Job, server: Sshd) -> None:
         ("PasswordAuthentication no\nKbdInteractiveAuthentication yes", PASSWORD, 0),
     ],
 )
-def test_a_refusal_of_the_account_is_final(
-    ready: Job, config_lines: str, password: str, sent: int
+def test_what_counts_as_a_refusal_of_the_account(
+    inside: Inside, ready: Job, config_lines: str, password: str, sent: int
 ) -> None:
     with connected(ready, config_lines) as server:
         ready.environment["CLEVER_SFTP_PASSWORD"] = password
-        ended = ready.run()
-        check_failed(ready, ended, f"{FAILED}logging in: ", REFUSED, local=GOLDEN)
-        check_remote(server, OLD)
-        assert attempts(ended) == 1
+        assert str(refusal(inside, ready)).endswith(REFUSED)
         assert passwords_sent(server) == sent
 
 
@@ -159,23 +177,32 @@ def test_an_expired_password_looks_like_a_broken_line(ready: Job, server: Sshd) 
     assert passwords_sent(server) == attempts(ended) == 3
 
 
-@pytest.mark.parametrize(
-    ("config_lines", "key_kind"),
-    [
-        ("KexAlgorithms diffie-hellman-group14-sha1", "ed25519"),
-        ("Ciphers chacha20-poly1305@openssh.com", "ed25519"),
-        ("MACs umac-64@openssh.com", "ed25519"),
-        ("HostKeyAlgorithms ssh-rsa", "rsa"),
-    ],
-)
-def test_no_common_algorithm(ready: Job, config_lines: str, key_kind: str) -> None:
-    with connected(ready, config_lines, key_kind) as server:
+def test_no_common_algorithm(ready: Job) -> None:
+    with connected(ready, "MACs umac-64@openssh.com") as server:
         ended = ready.run()
         words = ("no common algorithm", "Clever's support")
         check_failed(ready, ended, f"{FAILED}logging in: ", *words, local=GOLDEN)
         check_remote(server, OLD)
         assert passwords_sent(server) == 0
         assert attempts(ended) == 1
+
+
+@pytest.mark.parametrize(
+    ("config_lines", "key_kind"),
+    [
+        ("KexAlgorithms diffie-hellman-group14-sha1", "ed25519"),
+        ("Ciphers chacha20-poly1305@openssh.com", "ed25519"),
+        ("HostKeyAlgorithms ssh-rsa", "rsa"),
+    ],
+)
+def test_on_what_there_can_be_no_common_algorithm(
+    inside: Inside, ready: Job, config_lines: str, key_kind: str
+) -> None:
+    with connected(ready, config_lines, key_kind) as server:
+        failure = refusal(inside, ready)
+        assert "no common algorithm" in str(failure)
+        assert "Clever's support" in str(failure)
+        assert passwords_sent(server) == 0
 
 
 # --- Lines that break or freeze ---
@@ -189,22 +216,22 @@ def over_a_line(job: Job, server: Sshd) -> Iterator[Line]:
         yield line
 
 
-@pytest.mark.parametrize(("visit", "part"), [(0, 0.5), (1, 0.3), (1, 0.9)])
-def test_the_line_is_cut(ready: Job, server: Sshd, visit: int, part: float) -> None:
-    """At the look, or at the upload: three times, then once."""
+@pytest.mark.takes_long
+def test_the_line_is_cut(ready: Job, server: Sshd) -> None:
+    """At the look three times, at the upload three times; then it is whole again."""
     with over_a_line(ready, server) as line:
         assert ready.run("--dry-run").status == 0
         look = line.bytes_sent
         assert ready.run().status == 0
         upload = line.bytes_sent - 2 * look
-        (server.home / "Sections.csv").write_bytes(OLD)
-        ready.uploaded.unlink()
-        cut = int((upload if visit else look) * part)
-        line.cuts = [*[10**9] * visit, *[cut] * 3]
-        ended = ready.run()
-        check_failed(ready, ended, FAILED, local=GOLDEN)
-        assert (server.home / "Sections.csv").read_bytes() == OLD
-        line.cuts = []
+        for before, whole, parts in ((0, look, (0.75, 0.85, 0.95)), (1, upload, (0.3, 0.6, 0.9))):
+            (server.home / "Sections.csv").write_bytes(OLD)
+            ready.uploaded.unlink(missing_ok=True)
+            line.cuts = [*[10**9] * before, *(int(whole * part) for part in parts)]
+            ended = ready.run()
+            check_failed(ready, ended, FAILED, local=GOLDEN)
+            assert (server.home / "Sections.csv").read_bytes() == OLD
+            assert line.cuts == []
         ended = ready.run()
         assert (ended.status, ended.stderr) == (0, "")
     check_remote(server, GOLDEN)
