@@ -159,8 +159,7 @@ def variable(name: str) -> str:
     return os.environb.get(name.encode(), b"").decode(errors="surrogateescape").strip()
 
 
-# Users, passwords and addresses come from the environment, so that they are in no file that is
-# copied around with this script.
+# From the environment, so that they are in no file that is copied around with this script.
 POWERSCHOOL_READ_USER = variable("POWERSCHOOL_READ_USER")
 POWERSCHOOL_DB_PASSWORD = variable("POWERSCHOOL_DB_PASSWORD")
 POWERSCHOOL_PROD_DB = variable("POWERSCHOOL_PROD_DB")
