@@ -66,6 +66,14 @@ def test_with_no_sections_in_clever_it_is_a_first_upload(
     assert ("Sections.previous.csv" in ended.files) == (content is not None)
 
 
+def test_a_leftover_is_not_taken_for_a_file_that_is_not_there(ready: Job, clever: Clever) -> None:
+    """Asked for Sections.csv, Clever's server tells of the first name that begins so."""
+    in_clever(clever).rename(clever.folder / "Sections.csv.tmp")
+    ended = ready.run()
+    check_uploaded(ready, ended, clever)
+    assert "20 sections in 2 schools (first upload), uploaded, " in ended.log
+
+
 def test_a_fresh_folder_compares_with_what_is_in_clever(guarded: Job, clever: Clever) -> None:
     move_to_a_fresh_folder(guarded)
     ended = guarded.run()
