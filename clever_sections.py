@@ -180,7 +180,7 @@ TEMPORARY = f"{OUTPUT.name}.tmp"  # the name in Clever under which a file is sen
 log = logging.getLogger("clever_sections")
 
 # What stays open until this process ends. Python would close it as soon as nobody uses it, but a
-# silent database may never let itself be closed, and Clever stores a file again when it is closed.
+# silent database may never let itself be closed, and Clever stores a file again (see Clever.read).
 KEPT = list[object]()  # not `KEPT: list[object] = []`, which check_settings() takes for a setting
 
 
@@ -201,7 +201,7 @@ class Refused(Failure):
     """The server has answered, and does not do it: the connection can still be used."""
 
 
-# Where a step can fail: what has its address. The patterns of advice, which stand last, tell by it.
+# Where a step can fail: what has its address. Patterns of advice, which stand last, begin with it.
 POWERSCHOOL = "POWERSCHOOL_PROD_DB"
 CLEVER = "CLEVER_SFTP_ADDRESS"
 KEYS = "known_hosts"
@@ -217,8 +217,8 @@ def step(doing: str, place: str) -> Iterator[None]:
     except Failure:
         raise
     except Exception as error:
-        # paramiko raises OSError if a server refuses, and ValueError if its words are no text; a
-        # time-out or a broken connection, also OSErrors, are no answers.
+        # paramiko raises OSError if a server refuses, and ValueError if its message is not UTF-8. A
+        # time-out and a broken connection are OSErrors, too, but no answers.
         no_answer = isinstance(error, (TimeoutError, ConnectionError)) or words(error) == BROKEN
         is_answer = isinstance(error, (OSError, ValueError)) and not no_answer
         what_to_do, is_final = advice(error, place)
@@ -273,8 +273,8 @@ def time_limit(seconds: float, doing: str, what_to_do: str) -> Iterator[None]:
         is_over = True
         raise too_late
 
-    # Once more each second after that, as a library may be too busy to notice the first one.
-    outer_timer = signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # what is left of that limit
+    # Rings each second from then on, as a library may be busy. Returns what the outer one has left.
+    outer_timer = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
     outer_ring = signal.signal(signal.SIGALRM, ring)
     try:
         yield
@@ -326,7 +326,7 @@ def run(options: argparse.Namespace) -> None:
         check_summer(last_upload(district), options.date)  # Clever is not asked
         return
     # 2 write
-    last_file = bytes_of(OUTPUT)  # before it is replaced: if Clever has this one, it is ours
+    last_file = bytes_of(OUTPUT)  # if Clever has this one, it is ours, though no copy was kept
     content = csv_bytes(columns(), (section.row() for section in district.sections.values()))
     write(OUTPUT, content)
     # 3 look
@@ -335,8 +335,8 @@ def run(options: argparse.Namespace) -> None:
         doing = f"{'looking at' if options.dry_run else 'uploading to'} {clever_server()[0]}"
         found: Found = trying(doing, lambda: look(doing))
         before = read_before(found, last_file, district, options.force)
-        district.schools = found.ids.get("School_id", {}) | district.schools  # names, for the log
-    else:  # in a dry run
+        district.schools = found.ids.get("School_id", {}) | district.schools  # for names in the log
+    else:  # which check_variables() lets pass in a dry run only
         log.info("not looked at Clever: no CLEVER_ variable is set")
         found = Found()
         before = last_upload(district)
@@ -373,7 +373,7 @@ TEACHERS_SQL = f"""
     FROM teachers ORDER BY id, schoolid, {TEACHER_ID_COLUMN}
 """
 # The terms of a school that may matter; isyearrec is 1 for the record of the whole year, which may
-# have the id of another term, and then comes after it.
+# have the id of another term, and then comes after it, so that it counts.
 # A date before the year 1 is none, and Python could not hold it.
 TERMS_SQL = """
     SELECT id, yearid, abbreviation, isyearrec,
@@ -383,7 +383,8 @@ TERMS_SQL = """
     WHERE schoolid = :school AND yearid >= :first_year
     ORDER BY yearid, id, COALESCE(isyearrec, 0)
 """
-# Of a student who has dropped a section, or had it in another term, a row stays, with that termid.
+# A student's row stays: if he dropped the section, with a negative sectionid; if he had it in
+# another term, with that termid.
 ONLY_WITH_STUDENTS = "AND EXISTS (SELECT 1 FROM cc WHERE sectionid = s.id AND termid = s.termid)"
 # A term's sections, each with one row for each of its staff; one without staff has one row, too.
 # The order must be the same every night: Clever names a class after its course and first teacher.
@@ -573,8 +574,8 @@ class PowerSchool:
         number = clean(school.school_number)
         starts_by = today + timedelta(days=TERM_START_OFFSET_DAYS)
         ends_from = today - timedelta(days=TERM_END_OFFSET_DAYS)
-        # A yearid is the calendar year in which the school year starts, less 1990. One that ended
-        # on that day may have started the calendar year before.
+        # A yearid is the calendar year in which the school year starts, less 1990. One that ends on
+        # ends_from may have started the calendar year before.
         binds = {"school": school.school_number, "first_year": ends_from.year - 1 - 1990}
         rows = self.query(f"terms of school {number}", TERMS_SQL, **binds)
         to_send: list[Term] = []
@@ -867,7 +868,7 @@ State = paramiko.SFTPAttributes | None  # what Clever knows of a file; None if t
 class Clever(pysftp.Connection):
     """pysftp's connection to Clever, with what it lacks. Each method raises Failure."""
 
-    _transport: paramiko.Transport | None = None  # pysftp calls close() also if it has none
+    _transport: paramiko.Transport | None = None  # pysftp calls close() also before it has one
 
     def __init__(self, doing: str) -> None:
         """Log in; `doing` is what errors begin with."""
@@ -892,8 +893,8 @@ class Clever(pysftp.Connection):
                 if not (self._transport and self._transport.is_authenticated()):
                     raise paramiko.AuthenticationException("the password is not enough")
         except Failure as failure:
-            # There is an auth_handler as soon as the password is sent. If that is refused, another
-            # try could lock the account; only silence (time_limit) is tried again.
+            # There is an auth_handler as soon as the password is sent. Then this is final: another
+            # try could lock the account. (After silence, time_limit raises its own instead.)
             if not (self._transport and self._transport.auth_handler):
                 raise
             said = cause(failure.__cause__)
@@ -925,7 +926,7 @@ class Clever(pysftp.Connection):
             log.info("Clever's folder cannot be listed: %s", cause(refusal.__cause__))
 
     def state(self, name: str) -> State:
-        """What Clever knows of a file, by the list of the folder if there is a whole one."""
+        """What Clever knows of a file, by the list of the folder if there is one, not cut off."""
         if name in self.entries or 0 < len(self.entries) < MOST_NAMES:
             return self.entries.get(name)
         # This is not exact: asked for Sections.csv, Clever may tell of Sections.csv.tmp.
@@ -961,19 +962,16 @@ class Clever(pysftp.Connection):
         before = self.state(name)
         with self.asking(f"opening {name}"):
             file = self.sftp_client.open(name, "wb")
-        try:
-            with self.asking(f"writing {name}"):
-                # Sent without waiting for each answer. paramiko looks at these answers only when a
-                # write waits for its own: so the last byte is sent by such a write.
-                file.set_pipelined(True)
-                file.write(content[:-1])
-                file.set_pipelined(False)
-                file.write(content[-1:])
-        except BaseException:
-            # Clever stores a file when it is closed, even half of one. So this one is not closed:
-            # the connection is dropped, and Clever drops what was open.
-            self.close()
-            raise
+        # Clever stores a file when it is closed, even half of one. So after an error it stays open:
+        # the connection is dropped, and Clever drops what was open.
+        KEPT.append(file)
+        with self.asking(f"writing {name}"):
+            # Sent without waiting for each answer. paramiko looks at these only when a write waits for
+            # its own: so the last byte is sent by such a write.
+            file.set_pipelined(True)
+            file.write(content[:-1])
+            file.set_pipelined(False)
+            file.write(content[-1:])
         with self.asking(f"storing {name}"):
             file.close()
             # The answer to that would tell whether it is stored, but paramiko discards it.
@@ -989,7 +987,7 @@ class Clever(pysftp.Connection):
             # Other servers do that by posix-rename only. Clever's would end the session over it.
             with suppress(Failure), self.asking(f"renaming {TEMPORARY}"):
                 self.sftp_client.posix_rename(TEMPORARY, OUTPUT.name)
-                return None
+                return None  # done
             return refusal
         except Failure as failure:
             return failure
@@ -1115,7 +1113,8 @@ class Before(NamedTuple):
 def read_before(found: Found, last_file: bytes | None, district: District, force: bool) -> Before:
     """Clever's own sections; if they cannot be read, those of the last upload. Raises Failure."""
     copy = bytes_of(UPLOADED)
-    if copy is not None and not found.why_unread and found.content not in (copy, last_file):
+    is_ours = found.content in (copy, last_file)
+    if copy is not None and not found.why_unread and not is_ours:
         what_happens = f"The next upload replaces it, and keeps it as {PREVIOUS.name}"
         log.warning(f"somebody else has changed Clever's {OUTPUT.name}. {what_happens}")
     if not found.state:
@@ -1130,10 +1129,9 @@ def read_before(found: Found, last_file: bytes | None, district: District, force
     log.info("Clever's %s cannot be compared: %s", OUTPUT.name, why_not)
     before = last_upload(district)
     if not before.sections and not force:  # only that replaces anything unseen
-        raise Failure(
-            f"Clever's {OUTPUT.name} cannot be compared ({why_not}), nor a copy of an upload. If "
-            f"{OUTPUT.name} here is right, run once with --force, which uploads it anyway"
-        )
+        line = f"Clever's {OUTPUT.name} cannot be compared ({why_not}), nor a copy of an upload"
+        what_to_do = "If the new file is right, run once with --force, which uploads it anyway"
+        raise Failure(f"{line}. {what_to_do}")
     return before
 
 
@@ -1158,7 +1156,7 @@ def read_sections(content: bytes, source: str, district: District) -> Before:
         new = district.sections.get(section_id)
         if not sections:  # the first row tells for all
             lacking = set(columns()) - row.keys()
-        if lacking and new:  # what is not there does not count as changed
+        if lacking and new:  # it gets the new values there, so that they do not count as changed
             row |= {c: value for c, value in zip(columns(), new.row(), strict=True) if c in lacking}
         school_id, section_id, *others = [clean(row.get(column)) for column in columns()]
         staff = tuple(teacher for teacher in others[:MAX_STAFF] if teacher)
@@ -1289,12 +1287,12 @@ def why_lost(old: Section, new: Section | None) -> str:
 
 def why_refused(new: Section, ids: Ids) -> str:
     """Why Clever would refuse a section for its ids; "" if it would not."""
-    # Without Clever's file, all are known.
-    if new.school_id not in ids.get("School_id", [new.school_id]):
+    if "School_id" in ids and new.school_id not in ids["School_id"]:
         return NO_SCHOOL
     # Those without staff are counted by check_staff().
-    is_known = not new.staff or new.staff[0] in ids.get("Teacher_id", new.staff)
-    return "" if is_known else NO_TEACHER
+    if "Teacher_id" in ids and new.staff and new.staff[0] not in ids["Teacher_id"]:
+        return NO_TEACHER
+    return ""
 
 
 def hold_back(verb: str, findings: Findings, total: int) -> None:
