@@ -966,8 +966,8 @@ class Clever(pysftp.Connection):
         # the connection is dropped, and Clever drops what was open.
         KEPT.append(file)
         with self.asking(f"writing {name}"):
-            # Sent without waiting for each answer. paramiko looks at these only when a write waits for
-            # its own: so the last byte is sent by such a write.
+            # Sent without waiting for each answer. paramiko looks at these answers only when a
+            # write waits for its own: so the last byte is sent by such a write.
             file.set_pipelined(True)
             file.write(content[:-1])
             file.set_pipelined(False)
