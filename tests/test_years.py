@@ -273,6 +273,29 @@ def test_each_day_of_a_year(
         day += timedelta(days=1)
 
 
+def test_of_two_years_that_are_over_the_later_one_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    def query(db: object, what: str, sql: str, **binds: int) -> list[SimpleNamespace]:
+        """Two years, as the query has them."""
+        return [
+            SimpleNamespace(
+                id=100 * (year - 1990),
+                yearid=year - 1990,
+                abbreviation=f"{year}",
+                isyearrec=1,
+                firstday=datetime(year, 8, 17),
+                lastday=datetime(year + 1, 6, 4),
+            )
+            for year in (2025, 2026)
+        ]
+
+    monkeypatch.setattr(clever_sections.PowerSchool, "__init__", lambda self: None)
+    monkeypatch.setattr(clever_sections.PowerSchool, "query", query)
+    monkeypatch.setattr(clever_sections, "TERM_END_OFFSET_DAYS", 400)
+    school = SimpleNamespace(school_number=100)
+    terms = clever_sections.PowerSchool().terms_to_send(school, date(2027, 7, 1))
+    assert [term.name for term in terms] == ["Year 2026"]
+
+
 def date_and_time(text: str | None) -> datetime | None:
     return datetime.fromisoformat(text) if text else None
 
