@@ -195,6 +195,27 @@ def test_clean(value: object, text: str) -> None:
     assert clever_sections.clean(value) == text
 
 
+@pytest.mark.parametrize(
+    ("error", "is_answer"),
+    [
+        (OSError("Failure"), True),
+        (PermissionError(13, "Permission denied"), True),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), True),
+        (OSError("Socket is closed"), False),
+        (EOFError(), False),
+        (TimeoutError(), False),
+        (ConnectionResetError(104, "Connection reset by peer"), False),
+    ],
+)
+def test_only_an_answer_of_the_server_is_a_refusal(error: Exception, is_answer: bool) -> None:
+    with (
+        pytest.raises(clever_sections.Failure) as caught,
+        clever_sections.step("renaming", clever_sections.CLEVER),
+    ):
+        raise error
+    assert isinstance(caught.value, clever_sections.Refused) == is_answer
+
+
 def test_a_time_limit_comes_again_where_a_library_swallows_it() -> None:
     def swallow() -> None:
         with clever_sections.time_limit(0.2, "doing this", "Do that"):
