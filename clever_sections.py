@@ -75,6 +75,7 @@ except Exception as error:
 VERSION = "3.0"
 
 # ==== Settings: what a district changes ===========================================================
+# What is written `NAME: form = value` is a setting; check_settings() tests that it has this form.
 
 OUTPUT_FILE_NAME: str = "Sections.csv"  # here and in Clever
 TABLE_OWNER: str = ""  # whose tables to read, such as "ps", if the account has no synonyms for them
@@ -181,7 +182,7 @@ log = logging.getLogger("clever_sections")
 
 # What stays open until this process ends. Python would close it as soon as nobody uses it, but a
 # silent database may never let itself be closed, and Clever stores a file again (see Clever.read).
-KEPT = list[object]()  # not `KEPT: list[object] = []`, which check_settings() takes for a setting
+KEPT = list[object]()  # `KEPT: list[object] = []` would be a setting
 
 
 # ==== When something fails: each error becomes one line for a person ==============================
@@ -201,7 +202,7 @@ class Refused(Failure):
     """The server has answered, and does not do it: the connection can still be used."""
 
 
-# Where a step can fail: what has its address. Patterns of advice, which stand last, begin with it.
+# Where a step can fail. The patterns of advice, at the end of this file, may begin with it.
 POWERSCHOOL = "POWERSCHOOL_PROD_DB"
 CLEVER = "CLEVER_SFTP_ADDRESS"
 KEYS = "known_hosts"
@@ -217,8 +218,8 @@ def step(doing: str, place: str) -> Iterator[None]:
     except Failure:
         raise
     except Exception as error:
-        # paramiko raises OSError if a server refuses, and ValueError if its message is not UTF-8. A
-        # time-out and a broken connection are OSErrors, too, but no answers.
+        # It is an answer if paramiko raises OSError, or ValueError for words that are not UTF-8. A
+        # time-out and a broken connection are OSErrors as well, but no answers.
         no_answer = isinstance(error, (TimeoutError, ConnectionError)) or words(error) == BROKEN
         is_answer = isinstance(error, (OSError, ValueError)) and not no_answer
         what_to_do, is_final = advice(error, place)
@@ -248,8 +249,9 @@ def cause(error: object) -> str:
     """What a library says of its error: on one line, not too long, and without secrets."""
     text = words(error)
     if text.startswith("DPY-"):
-        # The driver may quote the connect string, in which people may have put a password, and in
-        # which there may be quotes and colons.
+        # The driver may quote the connect string, in which people may have put a password, as in
+        # `DPY-4018: cannot parse connect string "..."`. In that there may be quotes, and colons: so
+        # all between the outer quotes goes, and what stands after a second colon.
         if re.match(CONNECT_STRING_CODES, text):
             text = ": ".join(re.sub('".*"', '"..."', text, flags=re.DOTALL).split(": ")[:2])
         text = re.sub('"[^"]*"', '"..."', text)
@@ -273,7 +275,7 @@ def time_limit(seconds: float, doing: str, what_to_do: str) -> Iterator[None]:
         is_over = True
         raise too_late
 
-    # Rings each second from then on, as a library may be busy. Returns what the outer one has left.
+    # Each second from then on, as a library may be busy. What is left of the outer limit is kept.
     outer_timer = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
     outer_ring = signal.signal(signal.SIGALRM, ring)
     try:
@@ -336,7 +338,7 @@ def run(options: argparse.Namespace) -> None:
         found: Found = trying(doing, lambda: look(doing))
         before = read_before(found, last_file, district, options.force)
         district.schools = found.ids.get("School_id", {}) | district.schools  # for names in the log
-    else:  # which check_variables() lets pass in a dry run only
+    else:  # only in a dry run, as check_variables() has it
         log.info("not looked at Clever: no CLEVER_ variable is set")
         found = Found()
         before = last_upload(district)
@@ -726,8 +728,8 @@ def period(expression: str | None) -> str:
     return clean(" ".join(dict.fromkeys(clean(meeting) for meeting in meetings)))
 
 
-# A section for several grades has them in one number: 23 is grades 2 and 3, 345 is 3 to 5,
-# 912 is 9 to 12, with gaps. This is each such number, with the range that Clever gets for it.
+# A section for several grades has them in one number: 23 is grades 2 and 3, 345 is 3 to 5. This is
+# each such number, with the range that Clever gets for it: 2-3, 3-5, and 9-12 for 912.
 GRADE_RANGES = {
     int("".join(map(str, grades))): f"{grades[0]}-{grades[-1]}"
     for size in range(2, 13)
@@ -845,7 +847,7 @@ def lock_folder() -> None:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:
-            holder = LOCK.read_text().strip() or "a new one"
+            holder = LOCK.read_text().strip() or "just started"
             what_to_do = "Wait for its end; if it is hours old, end it with kill and its number"
             raise Failure(f"another run ({holder}) is at work. {what_to_do}") from error
         KEPT.append(file)
@@ -894,7 +896,7 @@ class Clever(pysftp.Connection):
                     raise paramiko.AuthenticationException("the password is not enough")
         except Failure as failure:
             # There is an auth_handler as soon as the password is sent. Then this is final: another
-            # try could lock the account. (After silence, time_limit raises its own instead.)
+            # try could lock the account. (Silence is tried again: time_limit raises its own.)
             if not (self._transport and self._transport.auth_handler):
                 raise
             said = cause(failure.__cause__)
@@ -1054,7 +1056,7 @@ def look(doing: str) -> Found:
             try:
                 ids[column] = ids_in(clever, name, column)
             except (Refused, ValueError) as error:
-                why_not = error.__cause__ or error  # a damaged file is mailed, a missing one is not
+                why_not = error.__cause__ or error  # damaged is mailed, missing is not
                 level = logging.WARNING if isinstance(why_not, ValueError) else logging.INFO
                 log.log(level, "ids are not compared with Clever's %s: %s", name, cause(why_not))
         state = clever.state(OUTPUT.name)
@@ -1113,7 +1115,7 @@ class Before(NamedTuple):
 def read_before(found: Found, last_file: bytes | None, district: District, force: bool) -> Before:
     """Clever's own sections; if they cannot be read, those of the last upload. Raises Failure."""
     copy = bytes_of(UPLOADED)
-    is_ours = found.content in (copy, last_file)
+    is_ours = found.content in (copy, last_file)  # that, if no copy of the last upload was kept
     if copy is not None and not found.why_unread and not is_ours:
         what_happens = f"The next upload replaces it, and keeps it as {PREVIOUS.name}"
         log.warning(f"somebody else has changed Clever's {OUTPUT.name}. {what_happens}")
@@ -1262,7 +1264,7 @@ def check(before: Before, district: District, ids: Ids, options: argparse.Namesp
     for number in sorted(schools.keys() - {section.school_id for section in new}):
         school = clean(f"{number} {district.schools.get(number, '')}")
         lost = count(schools[number], "section")
-        what_to_do = "look in PowerSchool at its terms and exclusion, and put the last file back"
+        what_to_do = f"look in PowerSchool at its terms and exclusion, and put {PREVIOUS.name} back"
         log.warning(f"Clever loses school {school} with its {lost}. If that is wrong, {what_to_do}")
 
 
