@@ -108,14 +108,12 @@ SUBJECT_MAP: dict[str, str] = {
     "Pe": "PE and health",
     "Hlt": "PE and health",
 }
-
 COURSE_SUBJECTS: dict[str, str] = {}  # of single courses, such as {"ROBO1": "Science"}; it wins
 
 # The letters in an expression are days of the schedule's cycle. True leaves them out: 3(A) becomes
 # 3, but 1(A) 2(B) and 1(B) 2(A) both become 1 2. False if A and B days hold different classes.
 STRIP_TRACK_INFO: bool = True
 PERIOD_COLUMN: str = "expression"  # or "external_expression", the period as people see it
-
 # Grade levels that have a name of their own in Clever. PowerSchool has 0 for kindergarten, but also
 # where nobody set a level, so it is left blank here. If yours are all set, this could be
 # {-1: "PreKindergarten", 0: "Kindergarten", 14: "PostGraduate"}.
@@ -123,7 +121,6 @@ GRADE_NAMES: dict[int, str] = {0: ""}
 PRESCHOOL_GRADE: str = "Preschool"  # any other grade level below 0
 # Numbers of schools that teach grades 10 to 12 though their high_grade does not say so: {300, 310}.
 HIGH_SCHOOL_IDS: set[int] = set()
-
 TEACHER_ID_COLUMN: str = "users_dcid"  # Teacher_id of your teachers file; or "teachernumber"
 MAX_STAFF: int = 10  # the most staff that Clever takes for a section
 
@@ -448,6 +445,8 @@ class Term(NamedTuple):
     name: str  # such as "S1 26-27"
     first_day: date
     last_day: date
+    start: str  # these two days as MM/DD/YYYY
+    end: str
 
 
 class Member(NamedTuple):
@@ -668,7 +667,8 @@ def terms_of(school: str, year: int, rows: Collection[Row]) -> list[Term]:
         name = "Year" if row.isyearrec == 1 else clean(row.abbreviation)
         # A term without dates has those of its year.
         span = (first_day or min(days), last_day or max(days))
-        terms.append(Term(row.id, clean(f"{name} {year_name}"), *span))
+        texts = [f"{day:%m/%d/%Y}" for day in span]
+        terms.append(Term(row.id, clean(f"{name} {year_name}"), *span, *texts))
     return terms
 
 
@@ -695,8 +695,8 @@ def as_section(school: Row, term: Term, row: Row, course: Row, staff: list[str])
         period=period(row.expression),
         subject=subject(row.course_number, course.credittype if course else None),
         grade=grade(row.grade_level, highest_grade),
-        term_start=f"{term.first_day:%m/%d/%Y}",
-        term_end=f"{term.last_day:%m/%d/%Y}",
+        term_start=term.start,
+        term_end=term.end,
         term_name=term.name,
     )
 

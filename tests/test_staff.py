@@ -15,10 +15,10 @@ from powerschool import PowerSchool
 import clever_sections
 from clever_sections import Member, Term
 
-YEAR = Term(3600, "Year 26-27", date(2026, 8, 17), date(2027, 6, 4))
-FALL = Term(3601, "S1 26-27", date(2026, 8, 17), date(2026, 11, 20))
-SPRING = Term(3602, "S2 26-27", date(2027, 1, 4), date(2027, 6, 4))
-SNOW = Term(3602, "S2 26-27", date(2027, 1, 4), date(2027, 6, 11))  # moved from June 4
+YEAR = Term(3600, "Year 26-27", date(2026, 8, 17), date(2027, 6, 4), "", "")
+FALL = Term(3601, "S1 26-27", date(2026, 8, 17), date(2026, 11, 20), "", "")
+SPRING = Term(3602, "S2 26-27", date(2027, 1, 4), date(2027, 6, 4), "", "")
+SNOW = Term(3602, "S2 26-27", date(2027, 1, 4), date(2027, 6, 11), "", "")  # moved
 
 
 def lead(name: str, start: str = "", end: str = "", active: bool = True) -> Member:
