@@ -345,7 +345,7 @@ def run(options: argparse.Namespace) -> None:
     check(before, district, found.ids, options)
     warn_of_big_change(changes, before)
     # 5 upload, 6 tell
-    if not options.dry_run:
+    if not options.dry_run:  # so there is an address
         log.info("uploading %.1f MB", len(content) / 1_000_000)
         trying(doing, lambda: upload(doing, content, found.state))
         keep_copies(content, found.content)
@@ -382,7 +382,7 @@ TERMS_SQL = """
     WHERE schoolid = :school AND yearid >= :first_year
     ORDER BY yearid, id, COALESCE(isyearrec, 0)
 """
-# A student's row stays: if he dropped the section, with a negative sectionid; if he had it in
+# cc keeps a student's row: if he dropped the section, with a negative sectionid; if he had it in
 # another term, with that termid.
 ONLY_WITH_STUDENTS = "AND EXISTS (SELECT 1 FROM cc WHERE sectionid = s.id AND termid = s.termid)"
 # A term's sections, each with one row for each of its staff; one without staff has one row, too.
@@ -986,7 +986,7 @@ class Clever(pysftp.Connection):
             with self.asking(f"renaming {TEMPORARY}"):
                 self.rename(TEMPORARY, OUTPUT.name)
         except Refused as refusal:
-            # Other servers do that by posix-rename only. Clever's would end the session over it.
+            # Other servers do that by posix-rename only. Clever's ends the session over it: no harm.
             with suppress(Failure), self.asking(f"renaming {TEMPORARY}"):
                 self.sftp_client.posix_rename(TEMPORARY, OUTPUT.name)
                 return None  # done
