@@ -986,7 +986,7 @@ class Clever(pysftp.Connection):
             with self.asking(f"renaming {TEMPORARY}"):
                 self.rename(TEMPORARY, OUTPUT.name)
         except Refused as refusal:
-            # Other servers do that by posix-rename only. Clever's ends the session over it: no harm.
+            # Others do that by posix-rename only; Clever's ends the session over it, which is no harm.
             with suppress(Failure), self.asking(f"renaming {TEMPORARY}"):
                 self.sftp_client.posix_rename(TEMPORARY, OUTPUT.name)
                 return None  # done
