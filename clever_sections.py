@@ -986,7 +986,7 @@ class Clever(pysftp.Connection):
             with self.asking(f"renaming {TEMPORARY}"):
                 self.rename(TEMPORARY, OUTPUT.name)
         except Refused as refusal:
-            # Others do that by posix-rename only; Clever's ends the session over it, which is no harm.
+            # Others do that by posix-rename only; over it, Clever's ends the session: no harm.
             with suppress(Failure), self.asking(f"renaming {TEMPORARY}"):
                 self.sftp_client.posix_rename(TEMPORARY, OUTPUT.name)
                 return None  # done
