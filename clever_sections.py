@@ -178,7 +178,7 @@ TEMPORARY = f"{OUTPUT.name}.tmp"  # the name in Clever under which a file is sen
 log = logging.getLogger("clever_sections")
 
 # What stays open until this process ends. Python would close it as soon as nobody uses it, but a
-# silent database may never let itself be closed, and Clever stores a file again (see Clever.read).
+# silent database may never let itself be closed, and to close a file stores it again in Clever.
 KEPT = list[object]()  # `KEPT: list[object] = []` would be a setting
 
 
@@ -906,7 +906,7 @@ class Clever(pysftp.Connection):
             self.timeout = CONNECT_TIMEOUT_SECONDS
 
     def _start_transport(self, host: str, port: int) -> None:
-        """Connect: like pysftp's own, whose version is pinned, but to any address of the host."""
+        """Connect, when pysftp (its version is pinned) calls this: to any address of the host."""
         connected = socket.create_connection((host, port), timeout=CONNECT_TIMEOUT_SECONDS / 4)
         self._transport = transport = paramiko.Transport(connected)
         # paramiko has shorter limits of its own; the one around the whole log-in is to count.
@@ -1056,7 +1056,7 @@ def look(doing: str) -> Found:
             try:
                 ids[column] = ids_in(clever, name, column)
             except (Refused, ValueError) as error:
-                why_not = error.__cause__ or error  # damaged is mailed, missing is not
+                why_not = error.__cause__ or error  # damaged: a warning, which cron mails
                 level = logging.WARNING if isinstance(why_not, ValueError) else logging.INFO
                 log.log(level, "ids are not compared with Clever's %s: %s", name, cause(why_not))
         state = clever.state(OUTPUT.name)
